@@ -1,0 +1,154 @@
+package adapter
+
+import (
+	"errors"
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/understudy-ha/understudy/profiler"
+)
+
+// Takeover says what becomes of a workflow's messages that were in flight when another node led.
+type Takeover uint8
+
+// The policies of on-takeover.
+const (
+	// TakeoverReplay goes on after the last mirrored step. It is the default.
+	TakeoverReplay Takeover = iota
+	// TakeoverHold keeps them for an operator.
+	TakeoverHold
+	// TakeoverDrop forgets them.
+	TakeoverDrop
+)
+
+// String gives the word of the adapter file.
+func (t Takeover) String() string {
+	switch t {
+	case TakeoverReplay:
+		return "replay"
+	case TakeoverHold:
+		return "hold"
+	case TakeoverDrop:
+		return "drop"
+	}
+	return "unknown"
+}
+
+// Config is an adapter file that has been read and found sound. It does not change.
+type Config struct {
+	// File is the name that Load was given, Digest the SHA-256 of the file's bytes in hex.
+	File, Digest string
+	ID           string
+	// Resources is for the Factory, as it stands in the file; nil if there is none.
+	Resources *yaml.Node
+	// OnError takes failed messages where neither the workflow nor its channel has one; nil: nobody does.
+	OnError  *Spec
+	Channels []ChannelConfig
+}
+
+// ChannelConfig is a group of workflows that start and stop together.
+type ChannelConfig struct {
+	ID        string
+	OnError   *Spec
+	Workflows []WorkflowConfig
+}
+
+// WorkflowConfig is one way from a consumer through services to a producer. Its id is unique in the
+// adapter, because the mirror and the step events know a workflow by it.
+type WorkflowConfig struct {
+	ID string
+	// Pool is how many messages may be in flight; 1 keeps their order.
+	Pool       int
+	OnTakeover Takeover
+	// AcknowledgeEarly acknowledges the source as soon as the mirror has the message, instead of after the
+	// produce. Such messages are replayed from the mirror.
+	AcknowledgeEarly bool
+	// Retries is how often a failed produce is tried again.
+	Retries  int
+	Consumer Spec
+	Services []ServiceConfig
+	Producer Spec
+	OnError  *Spec
+}
+
+// ServiceConfig is a service and what the engine does after it.
+type ServiceConfig struct {
+	Spec
+	// Checkpoint waits until the standbys have what the service made of the message.
+	Checkpoint bool
+}
+
+// Check asks the factory about every component, and joins what it finds wrong. Nothing is built.
+func Check(cfg *Config, factory Factory) error {
+	var faults []error
+	for spec := range cfg.specs {
+		found, err := checkSpec(factory, spec)
+		faults = append(append(faults, found...), err)
+	}
+	return errors.Join(faults...)
+}
+
+func checkSpec(factory Factory, spec Spec) (faults []error, err error) {
+	defer recovered("check of "+spec.Path, &err)
+	return factory.Check(spec), nil
+}
+
+// specs yields every component, in the order of the file.
+func (c *Config) specs(yield func(Spec) bool) {
+	optional := func(spec *Spec) bool { return spec == nil || yield(*spec) }
+	if !optional(c.OnError) {
+		return
+	}
+	for _, channel := range c.Channels {
+		if !optional(channel.OnError) {
+			return
+		}
+		for _, w := range channel.Workflows {
+			if !yield(w.Consumer) {
+				return
+			}
+			for _, s := range w.Services {
+				if !yield(s.Spec) {
+					return
+				}
+			}
+			if !yield(w.Producer) || !optional(w.OnError) {
+				return
+			}
+		}
+	}
+}
+
+// recovered turns a panic of a component into the error of the call that it happened in.
+func recovered(what string, err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%s panicked: %v", what, r)
+	}
+}
+
+// title is the name by which log lines call a component: FsConsumer(in), MappingService(stamp).
+func title(spec Spec) string {
+	name := make([]byte, 0, len(spec.Type)+8)
+	upper := true
+	for _, c := range []byte(spec.Type) {
+		if c == '_' || c == '-' || c == '.' {
+			upper = true
+			continue
+		}
+		if upper && 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		upper = false
+		name = append(name, c)
+	}
+	switch spec.Kind {
+	case profiler.KindConsumer:
+		name = append(name, "Consumer"...)
+	case profiler.KindService:
+		name = append(name, "Service"...)
+	default:
+		name = append(name, "Producer"...)
+	}
+	return string(name) + "(" + spec.ID + ")"
+}

@@ -1,0 +1,66 @@
+package adapter
+
+import (
+	"sync/atomic"
+)
+
+type counter = atomic.Uint64
+
+// counters are what a workflow has counted since it was built.
+type counters struct {
+	received, resumed, produced, filtered, failed, duplicates counter
+	inFlight, held                                            atomic.Int64
+	lastError                                                 atomic.Pointer[string]
+}
+
+func (c *counters) failure(err error) {
+	text := err.Error()
+	c.lastError.Store(&text)
+}
+
+// Status is how an adapter is, for people and metrics.
+type Status struct {
+	ID    string
+	State State
+	// Strays are held messages of workflows that this adapter file does not have.
+	Strays    uint64
+	Workflows []WorkflowStatus
+}
+
+// WorkflowStatus is how one workflow is. The counts begin with New.
+type WorkflowStatus struct {
+	ID, Channel string
+	State       State
+	// Received counts messages from the source, Resumed those that went on from the mirror.
+	Received, Resumed uint64
+	// Produced messages are with the receiver; Filtered ones were ended by a service; Failed ones failed at
+	// least once, whatever became of them; Duplicates had been done before.
+	Produced, Filtered, Failed, Duplicates uint64
+	// InFlight is what is under way now, Held what waits for an operator.
+	InFlight, Held uint64
+	// LastError is the last thing that went wrong, "" if nothing has.
+	LastError string
+}
+
+// Status may be called at any time.
+func (a *Adapter) Status() Status {
+	s := Status{ID: a.cfg.ID, State: a.root.State(), Strays: a.strays.Load(), Workflows: make([]WorkflowStatus, len(a.workflows))}
+	for i, w := range a.workflows {
+		s.Workflows[i] = w.status()
+	}
+	return s
+}
+
+func (w *workflow) status() WorkflowStatus {
+	c := &w.counters
+	s := WorkflowStatus{
+		ID: w.cfg.ID, Channel: w.channel, State: w.node.State(),
+		Received: c.received.Load(), Resumed: c.resumed.Load(), Produced: c.produced.Load(),
+		Filtered: c.filtered.Load(), Failed: c.failed.Load(), Duplicates: c.duplicates.Load(),
+		InFlight: uint64(max(0, c.inFlight.Load())), Held: uint64(max(0, c.held.Load())),
+	}
+	if text := c.lastError.Load(); text != nil {
+		s.LastError = *text
+	}
+	return s
+}

@@ -1,0 +1,221 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/google/uuid"
+)
+
+// workflow is one way from a consumer to a producer, as it was built.
+type workflow struct {
+	cfg       *WorkflowConfig
+	channel   string
+	node      *node
+	joinpoint joinpoint
+	log       *slog.Logger
+	consumer  Consumer
+	// awaitsSource: what is in flight at a takeover is delivered again by the source.
+	awaitsSource bool
+	services     []serviceStep
+	// stepIndex finds a service by its id, as mirrored entries name it.
+	stepIndex map[string]int
+	producer  *producerStep
+	// onError is the nearest one, nil if there is none.
+	onError  *producerStep
+	counters counters
+}
+
+// loop is a workflow at work in one run. One goroutine receives, as many as the pool is large carry messages.
+type loop struct {
+	run      *run
+	workflow *workflow
+	// replays go on from the mirror, before any new input.
+	replays []Entry
+	// endOfInput is set before finished.
+	endOfInput bool
+	finished   atomic.Bool
+}
+
+// job is work for one worker: a delivery, or a mirrored entry that nobody delivers.
+type job struct {
+	delivery *Delivery
+	entry    Entry
+}
+
+func (l *loop) work() {
+	jobs := make(chan job)
+	var workers sync.WaitGroup
+	for range l.workflow.cfg.Pool {
+		workers.Go(func() {
+			failures := newBackOff()
+			for j := range jobs {
+				l.handle(j, failures)
+			}
+		})
+	}
+	var watch sync.WaitGroup
+	watching, unwatch := context.WithCancel(l.run.receiving)
+	watch.Go(func() { l.awaitSource(watching) })
+
+	l.endOfInput = l.feed(jobs)
+	close(jobs)
+	workers.Wait()
+	unwatch()
+	watch.Wait()
+	if l.endOfInput {
+		l.giveUpWaiting("the source came to its end without it")
+	}
+	l.finished.Store(true)
+}
+
+// feed hands out the replays, then what the consumer gives. It returns true at the end of input. Nothing
+// waits here but the one job in hand, so a workflow holds at most one message more than its pool.
+func (l *loop) feed(jobs chan<- job) (endOfInput bool) {
+	for _, e := range l.replays {
+		select {
+		case jobs <- job{entry: e}:
+		case <-l.run.receiving.Done():
+			return false
+		}
+	}
+	l.replays = nil
+	for failures := newBackOff(); ; {
+		if err := l.run.halted(); err != nil {
+			l.workflow.log.Info("receiving has ended", "reason", err)
+			return false
+		}
+		delivery, err := l.receive()
+		switch {
+		case err == nil:
+			failures.Reset()
+			l.workflow.counters.received.Add(1)
+			select {
+			case jobs <- job{delivery: delivery}:
+			case <-l.run.ctx.Done():
+				l.giveBack(&message{id: delivery.MessageID, settle: delivery.Settle}, l.run.halted())
+				return false
+			}
+		case errors.Is(err, ErrEndOfInput):
+			l.workflow.log.Info("end of input")
+			return true
+		case l.run.receiving.Err() != nil:
+			return false
+		default:
+			l.workflow.counters.failure(err)
+			pause := failures.NextBackOff()
+			l.workflow.log.Warn("receiving failed, trying again", "error", err, "pause", pause)
+			if !sleep(l.run.receiving, pause) {
+				return false
+			}
+		}
+		if l.run.receiving.Err() != nil {
+			return false
+		}
+	}
+}
+
+func (l *loop) receive() (d *Delivery, err error) {
+	defer recovered("receive", &err)
+	d, err = l.workflow.consumer.Receive(l.run.receiving)
+	if err == nil && d == nil {
+		err = errors.New("the consumer returned no message and no error")
+	}
+	return d, err
+}
+
+// handle brings one job to its end.
+func (l *loop) handle(j job, failures *backoff.ExponentialBackOff) {
+	c := &l.workflow.counters
+	c.inFlight.Add(1)
+	defer c.inFlight.Add(-1)
+	m := &message{failures: failures}
+	l.workflow.joinpoint.begin(&m.whole)
+	if j.delivery == nil {
+		// The takeover has entered the flight already.
+		m.id, m.kept = j.entry.MessageID, true
+		defer l.run.flights.leave(m.id)
+		l.resume(m, j.entry)
+		return
+	}
+	m.id, m.settle = j.delivery.MessageID, j.delivery.Settle
+	if m.id == "" {
+		m.id = uuid.NewString()
+	}
+	if !l.run.flights.enter(l.run.receiving, m.id) {
+		err := l.run.halted()
+		if err == nil {
+			err = left(ErrStopping)
+		}
+		l.giveBack(m, err)
+		return
+	}
+	defer l.run.flights.leave(m.id)
+	switch entry, found := l.run.takeover.claim(m.id, l.workflow.cfg.ID); found {
+	case awaited:
+		l.resume(m, entry)
+	case tooLate:
+		l.revive(m, entry)
+	case held:
+		l.workflow.log.Info("a message was delivered that the mirror holds for an operator", "message-id", m.id)
+		l.run.park(m)
+	default:
+		l.accept(m, j.delivery.Batch)
+	}
+}
+
+// accept takes a new message into the mirror, and carries it.
+func (l *loop) accept(m *message, batch Batch) {
+	payload, err := l.open(m, batch)
+	if err != nil {
+		l.refuse(m, err)
+		return
+	}
+	var done bool
+	entry := Entry{
+		MessageID: m.id, Workflow: l.workflow.cfg.ID, State: EntryReceived, Payload: payload,
+		Received: m.received(),
+	}
+	err = l.run.write(l.run.ctx, l.workflow.log, m.id, "received", func(ctx context.Context) (err error) {
+		done, err = l.run.mirror.Receive(ctx, entry)
+		return err
+	})
+	if err != nil {
+		l.giveBack(m, err)
+		return
+	}
+	if done {
+		l.workflow.counters.duplicates.Add(1)
+		l.workflow.log.Debug("a message was delivered again that is done", "message-id", m.id)
+		l.acknowledge(m)
+		return
+	}
+	m.payload = payload
+	if l.workflow.cfg.AcknowledgeEarly {
+		m.kept = true
+		if !l.acknowledge(m) {
+			return
+		}
+	}
+	l.bring(m)
+}
+
+// open makes the message of a delivery.
+func (l *loop) open(m *message, batch Batch) (payload []byte, err error) {
+	defer recovered("reading of the delivery", &err)
+	if batch == nil {
+		return nil, errors.New("the delivery has no content")
+	}
+	batch.SetMeta(MetaMessageID, m.id)
+	m.batches = []Batch{batch}
+	payload, err = l.run.codec.Marshal(m.batches)
+	if err != nil {
+		return nil, fmt.Errorf("encode for the mirror: %w", err)
+	}
+	return payload, nil
+}
