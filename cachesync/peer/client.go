@@ -1,0 +1,146 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/understudy-ha/understudy/cachesync"
+	"github.com/understudy-ha/understudy/cachesync/ledger"
+	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
+)
+
+const (
+	// maxMessage holds the largest payload and everything that stands beside it.
+	maxMessage = ledger.MaxPayload + 8*ledger.MaxText
+	// windowBytes is what may be under way unread on a stream and on its connection. A fixed value spares the
+	// line the probing with which gRPC would find one.
+	windowBytes = 4 << 20
+)
+
+// dial makes a connection; it is established in the background, again and again, until it is closed.
+func dial(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			// Short, so that there is no need for ClientConn.ResetConnectBackoff, which races with new
+			// connections in grpc-go 1.85.0 (it reads the map of them without their lock).
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+		// gRPC allows no shorter time; what must be noticed sooner has signs of life of its own.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second, PermitWithoutStream: true}),
+		grpc.WithInitialWindowSize(windowBytes),
+		grpc.WithInitialConnWindowSize(windowBytes),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+	)
+}
+
+// Replicate implements cachesync.Peers.
+func (h *Hub) Replicate(ctx context.Context, peer string, hello cachesync.Hello) (cachesync.Stream, ledger.Position, error) {
+	client, err := h.peers.client(peer)
+	if err != nil {
+		return nil, ledger.Position{}, err
+	}
+	call, err := client.Replicate(ctx)
+	if err != nil {
+		return nil, ledger.Position{}, fmt.Errorf("replicate to %s: %w", peer, err)
+	}
+	// A send error is explained by what is received.
+	_ = call.Send(&mirrorv1.ReplicateRequest{Body: &mirrorv1.ReplicateRequest_Hello{Hello: &mirrorv1.Hello{
+		Cluster: h.config.Cluster, NodeId: hello.Node, Term: termToProto(hello.Term), Version: version, MinVersion: minVersion,
+	}}})
+	s := &stream{peer: peer, call: call}
+	answer, err := s.receive()
+	if err != nil {
+		return nil, ledger.Position{}, err
+	}
+	reply := answer.GetHello()
+	if reply == nil {
+		return nil, ledger.Position{}, fmt.Errorf("replicate to %s: it answers the hello with something else", peer)
+	}
+	return s, positionFromProto(reply.GetPosition()), nil
+}
+
+// stream is the master's end.
+type stream struct {
+	peer    string
+	call    grpc.BidiStreamingClient[mirrorv1.ReplicateRequest, mirrorv1.ReplicateResponse]
+	encoder batchEncoder
+}
+
+// SendChunk implements cachesync.Stream.
+func (s *stream) SendChunk(c *ledger.Chunk) error {
+	return s.call.Send(&mirrorv1.ReplicateRequest{Body: &mirrorv1.ReplicateRequest_Snapshot{Snapshot: chunkToProto(c)}})
+}
+
+// SendBatch implements cachesync.Stream.
+func (s *stream) SendBatch(b *cachesync.Batch) error {
+	defer s.encoder.release()
+	return s.call.Send(s.encoder.encode(b))
+}
+
+// ReceiveAck implements cachesync.Stream.
+func (s *stream) ReceiveAck() (ledger.Position, error) {
+	answer, err := s.receive()
+	if err != nil {
+		return ledger.Position{}, err
+	}
+	ack := answer.GetAck()
+	if ack == nil {
+		return ledger.Position{}, fmt.Errorf("peer %s answers with something else than an acknowledgement", s.peer)
+	}
+	return positionFromProto(ack.GetPosition()), nil
+}
+
+// receive returns the next answer; a refusal becomes a *cachesync.RefusedError.
+func (s *stream) receive() (*mirrorv1.ReplicateResponse, error) {
+	answer, err := s.call.Recv()
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("it has ended the stream")
+		}
+		return nil, fmt.Errorf("replicate to %s: %w", s.peer, err)
+	}
+	if refused := answer.GetRefused(); refused != nil {
+		return nil, &cachesync.RefusedError{Peer: s.peer, Term: termFromProto(refused.GetTerm()), Reason: refused.GetReason()}
+	}
+	return answer, nil
+}
+
+// Pull implements cachesync.Peers.
+func (h *Hub) Pull(ctx context.Context, peer string, hello cachesync.Hello, chunk func(*ledger.Chunk) error) error {
+	client, err := h.peers.client(peer)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	call, err := client.Pull(ctx, &mirrorv1.PullRequest{Cluster: h.config.Cluster, NodeId: hello.Node, Term: termToProto(hello.Term)})
+	if err != nil {
+		return fmt.Errorf("fetch the table of %s: %w", peer, err)
+	}
+	for {
+		part, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("fetch the table of %s: %w", peer, err)
+		}
+		if err := chunk(chunkFromProto(part.GetSnapshot())); err != nil {
+			return fmt.Errorf("fetch the table of %s: %w", peer, err)
+		}
+	}
+}
