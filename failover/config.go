@@ -1,0 +1,174 @@
+package failover
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/understudy-ha/understudy/failover/wire"
+)
+
+// The property keys.
+const (
+	keyNode      = "node.id"
+	keyCluster   = "cluster.name"
+	keyGroup     = "failover.group"
+	keyPort      = "failover.port"
+	keyInterface = "failover.interface"
+	keyTTL       = "failover.ttl"
+	keyDelay     = "failover.delay"
+	keyRetries   = "failover.retries"
+	keyPriority  = "failover.priority"
+)
+
+// The limits of the timing. With fewer than three retries a single lost datagram, or a late one, would make
+// the others suspect a healthy master.
+const (
+	minDelay   = 10 * time.Millisecond
+	maxDelay   = time.Hour
+	minRetries = 3
+	maxRetries = 1000
+	maxTTL     = 255
+)
+
+// Config is a node's part of the properties.
+type Config struct {
+	// NodeID and Cluster must be given.
+	NodeID, Cluster string
+	// Delay is the time between heartbeats, Retries how many of them may be missing before somebody else
+	// leads. Both should be the same on all nodes.
+	Delay   time.Duration
+	Retries int
+	// Priority decides between candidates whose mirrors are equally good; the higher leads first.
+	Priority int
+	// AdapterDigest is compared between the nodes; empty means not known.
+	AdapterDigest string
+
+	// Group, Port, Interface and TTL say where the datagrams go. An empty Interface is the system's choice.
+	Group     netip.Addr
+	Port      int
+	Interface string
+	TTL       int
+}
+
+// DefaultConfig returns the defaults of Interlok's failover.
+func DefaultConfig() Config {
+	return Config{
+		Delay:   time.Second,
+		Retries: 5,
+		Group:   netip.AddrFrom4([4]byte{230, 0, 0, 1}),
+		Port:    2710,
+		TTL:     1,
+	}
+}
+
+// Suspicion is how long a master may be silent before the others suspect it: delay × retries.
+func (c Config) Suspicion() time.Duration { return c.Delay * time.Duration(c.Retries) }
+
+// Validate reports all faults, each with its property key.
+func (c Config) Validate() error {
+	return errors.Join(
+		fault(keyNode, wire.ValidID(c.NodeID)),
+		fault(keyCluster, wire.ValidID(c.Cluster)),
+		inRange(keyPort, c.Port, 1, 65535),
+		inRange(keyTTL, c.TTL, 0, maxTTL),
+		inRange(keyRetries, c.Retries, minRetries, maxRetries),
+		inRange(keyPriority, c.Priority, -1<<31, 1<<31-1),
+		c.checkDelay(),
+		c.checkGroup(),
+	)
+}
+
+func (c Config) checkDelay() error {
+	if c.Delay < minDelay || c.Delay > maxDelay {
+		return fmt.Errorf("%s: %v is out of range, it must be between %v and %v", keyDelay, c.Delay, minDelay, maxDelay)
+	}
+	return nil
+}
+
+func (c Config) checkGroup() error {
+	if !c.Group.Is4() || !c.Group.IsMulticast() {
+		return fmt.Errorf("%s: %v is no IPv4 multicast address, it must be between 224.0.0.0 and 239.255.255.255", keyGroup, c.Group)
+	}
+	return nil
+}
+
+func fault(key string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return nil
+}
+
+func inRange(key string, value, least, most int) error {
+	if value < least || value > most {
+		return fmt.Errorf("%s: %d is out of range, it must be between %d and %d", key, value, least, most)
+	}
+	return nil
+}
+
+// ConfigFromProperties reads a node's properties; what is missing has its default. The error joins all faults,
+// those of Validate included, each with its key.
+func ConfigFromProperties(properties map[string]string) (Config, error) {
+	c := DefaultConfig()
+	c.NodeID, c.Cluster = properties[keyNode], properties[keyCluster]
+	c.Interface = strings.TrimSpace(properties[keyInterface])
+	var faults []error
+	read := func(key string, parse func(text string) error) {
+		text := strings.TrimSpace(properties[key])
+		if text == "" {
+			return
+		}
+		if err := parse(text); err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", key, err))
+		}
+	}
+	number := func(key string, value *int) {
+		read(key, func(text string) error {
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				return fmt.Errorf("%q is not a whole number", text)
+			}
+			*value = n
+			return nil
+		})
+	}
+	number(keyPort, &c.Port)
+	number(keyTTL, &c.TTL)
+	number(keyRetries, &c.Retries)
+	number(keyPriority, &c.Priority)
+	read(keyDelay, func(text string) error {
+		delay, err := parseDelay(text)
+		if err == nil {
+			c.Delay = delay
+		}
+		return err
+	})
+	read(keyGroup, func(text string) error {
+		group, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("%q is not an address, say 230.0.0.1", text)
+		}
+		c.Group = group.Unmap()
+		return nil
+	})
+	return c, errors.Join(append(faults, c.Validate())...)
+}
+
+// parseDelay takes milliseconds, as the old property files have them, or a duration with its unit.
+func parseDelay(text string) (time.Duration, error) {
+	if ms, err := strconv.ParseInt(text, 10, 64); err == nil {
+		if ms < 0 || ms > int64(maxDelay/time.Millisecond) {
+			return 0, fmt.Errorf("%d ms is out of range, it must be between %v and %v", ms, minDelay, maxDelay)
+		}
+		return time.Duration(ms) * time.Millisecond, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is neither a number of milliseconds nor a duration such as 500ms", text)
+	}
+	return d, nil
+}

@@ -1,0 +1,115 @@
+package election
+
+import "fmt"
+
+// Action is what Step returns: Send, SaveTerm, Promote, Demote, SaveNodes or Report. They are executed in the
+// order in which they come, and the order has a meaning:
+//
+//   - SaveTerm comes before everything that carries its term, and must be on disk before the next is executed;
+//   - Demote comes before any message that says so: shut first, then speak;
+//   - a heartbeat comes before its Promote, so that the others hear of the term as early as this host, and
+//     Promote never comes in the same step as the SaveTerm of its term.
+type Action interface {
+	fmt.Stringer
+	action()
+}
+
+// Send sends a message to all nodes.
+type Send struct{ Message Message }
+
+// SaveTerm keeps the highest number ever claimed or followed here, on disk.
+type SaveTerm struct{ Number uint64 }
+
+// Promote makes this node the master of a term.
+type Promote struct{ Term Term }
+
+// Demote ends the mastership of a term. The host may be working still: it has to shut its gate.
+type Demote struct {
+	Term   Term
+	Reason string
+	// Planned: the host has asked for it.
+	Planned bool
+}
+
+// SaveNodes keeps the ids of the other nodes of the cluster, for the next start. It may be late or fail.
+type SaveNodes struct{ Nodes []string }
+
+// Report tells people what goes on. It needs no doing.
+type Report struct {
+	Kind ReportKind
+	// Peer is the other node concerned, if there is one.
+	Peer string
+	Text string
+}
+
+// ReportKind sorts reports.
+type ReportKind uint8
+
+// The kinds of reports.
+const (
+	// Progress is the normal course: suspicion, claims, who is followed.
+	Progress ReportKind = iota + 1
+	// Conflict: two masters have heard of each other.
+	Conflict
+	// Objected: a claim was stopped by somebody who hears a living master.
+	Objected
+	// Muted: the host is silent, so the heartbeat is too; Unmuted ends it.
+	Muted
+	Unmuted
+	// Paused: this process did not run for longer than one delay.
+	Paused
+	// Unclean: this node leads although its mirror was not in sync.
+	Unclean
+	// DuplicateID: another running node has this node's id.
+	DuplicateID
+	// Disagreement: a peer has other settings.
+	Disagreement
+	// SecondHand: the master is heard only through others.
+	SecondHand
+	// OldBoot: a message of an earlier life of a node was dropped.
+	OldBoot
+	// Crowded: a node was ignored because MaxPeers others are known.
+	Crowded
+	// Impossible: a message that contradicts itself was dropped.
+	Impossible
+)
+
+// String gives the kind as a counter's name.
+func (k ReportKind) String() string {
+	names := [...]string{"unknown", "progress", "conflict", "objected", "muted", "unmuted", "paused", "unclean",
+		"duplicate-id", "disagreement", "second-hand", "old-boot", "crowded", "impossible"}
+	if int(k) >= len(names) {
+		return names[0]
+	}
+	return names[k]
+}
+
+func (Send) action()      {}
+func (SaveTerm) action()  {}
+func (Promote) action()   {}
+func (Demote) action()    {}
+func (SaveNodes) action() {}
+func (Report) action()    {}
+
+// String gives the form that traces show.
+func (s Send) String() string { return "send " + s.Message.Body.String() }
+
+// String gives the form that traces show.
+func (s SaveTerm) String() string { return fmt.Sprintf("save term %d", s.Number) }
+
+// String gives the form that traces show.
+func (p Promote) String() string { return fmt.Sprintf("promote %v", p.Term) }
+
+// String gives the form that traces show.
+func (d Demote) String() string { return fmt.Sprintf("demote %v: %s", d.Term, d.Reason) }
+
+// String gives the form that traces show.
+func (s SaveNodes) String() string { return fmt.Sprintf("save nodes %v", s.Nodes) }
+
+// String gives the form that traces show.
+func (r Report) String() string {
+	if r.Peer == "" {
+		return fmt.Sprintf("report %v: %s", r.Kind, r.Text)
+	}
+	return fmt.Sprintf("report %v, peer %s: %s", r.Kind, r.Peer, r.Text)
+}

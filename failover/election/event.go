@@ -1,0 +1,55 @@
+package election
+
+import "time"
+
+// Event is what Step takes: Tick, Received, HostChanged, Resign or SaveFailed. Each carries its time, counted
+// from an origin of the node's choice by a clock that never goes back. Later sources of knowledge, such as a
+// closed connection to the master's process, are further events.
+type Event interface{ event() }
+
+// Tick says that time has passed. It is due whenever Machine.Next has come; more do no harm.
+type Tick struct{ At time.Duration }
+
+// Received is a message as it came from the network. At is when it came, which may lie before the last event.
+type Received struct {
+	At      time.Duration
+	Message Message
+}
+
+// HostChanged is the host's report; one is due at least once per delay even if nothing has changed, because
+// the machine vouches for the host only as long as it speaks.
+type HostChanged struct {
+	At   time.Duration
+	Host Host
+}
+
+// Host is how the host says it is.
+type Host struct {
+	// CanLead: the workload could start here; Reason says why not.
+	CanLead bool
+	Reason  string
+	// GateOpen: work of a term may be under way. AtRest: nothing is.
+	GateOpen, AtRest bool
+	Mirror           Position
+	InSync           bool
+}
+
+// Resign gives up a term. The host has shut its gate and its work is at rest. A term that is not held is
+// ignored.
+type Resign struct {
+	At   time.Duration
+	Term Term
+}
+
+// SaveFailed says that a SaveTerm could not be executed. The actions that followed it must not be executed
+// either; this event is the next one.
+type SaveFailed struct {
+	At     time.Duration
+	Reason string
+}
+
+func (Tick) event()        {}
+func (Received) event()    {}
+func (HostChanged) event() {}
+func (Resign) event()      {}
+func (SaveFailed) event()  {}

@@ -1,0 +1,70 @@
+package election
+
+// lead is what a master does while time passes: heartbeats, as long as it can vouch for its host.
+func (m *Machine) lead() {
+	if m.hostSpeaks() && !m.host.CanLead && m.host.AtRest && !m.host.GateOpen {
+		reason := m.host.Reason
+		if reason == "" {
+			reason = "no reason given"
+		}
+		m.stepDown("the host cannot lead: " + reason)
+		return
+	}
+	if !m.hostSpeaks() || m.now < m.quietUntil {
+		if !m.muted {
+			m.muted = true
+			m.report(Muted, "", "the host has been silent for %v: no heartbeats until it speaks", m.now-m.hostAt)
+		}
+		return
+	}
+	if m.muted {
+		m.muted = false
+		m.report(Unmuted, "", "the host speaks: heartbeats go on")
+		m.nextBeat = m.now
+	}
+	if m.now >= m.nextBeat {
+		m.beat()
+	}
+}
+
+// beat multicasts a heartbeat and plans the next.
+func (m *Machine) beat() {
+	m.beats++
+	m.beatAt = m.now
+	m.nextBeat = m.now + m.cfg.Delay
+	m.send(Heartbeat{Term: m.term, Sequence: m.beats, Members: m.order()})
+}
+
+// announce answers somebody who does not seem to know who leads, but no flood of them.
+func (m *Machine) announce() {
+	if m.now >= m.beatAt+m.cfg.Stagger() {
+		m.beat()
+		return
+	}
+	m.nextBeat = min(m.nextBeat, m.beatAt+m.cfg.Stagger())
+}
+
+// resign gives up a term on the host's word that nothing is under way.
+func (m *Machine) resign(term Term) {
+	m.host.GateOpen, m.host.AtRest = false, true
+	switch {
+	case m.role == Master && term == m.term:
+		m.stepDown(reasonResigned)
+	case term == m.lost && !term.IsZero():
+		m.hostChanged(m.host)
+	}
+}
+
+// stepDown ends a mastership whose host is at rest. The others hear of it three times, and this node does not
+// claim again before they had their chance.
+func (m *Machine) stepDown(reason string) {
+	term, last := m.term, m.beats+1
+	m.becomeStandby(reason)
+	m.lost = Term{}
+	m.leader = leader{term: term, sequence: last, at: m.now, direct: m.now}
+	m.ended, m.endedAt = term, last
+	m.notBefore = m.now + m.cfg.Suspicion()
+	for range 3 {
+		m.send(Resignation{Term: term, Sequence: last})
+	}
+}

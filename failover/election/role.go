@@ -1,0 +1,69 @@
+package election
+
+import (
+	"fmt"
+	"slices"
+)
+
+// transitions are the ways between the roles. Only the become methods below go them.
+//
+//	starting ──► standby ──► candidate ──► master
+//	    └──────────┼────────────►▲             │
+//	               ▲◄────────────┘             │
+//	               └───────────────────────────┘
+var transitions = map[Role][]Role{
+	Starting:  {Standby, Candidate},
+	Standby:   {Candidate},
+	Candidate: {Standby, Master},
+	Master:    {Standby},
+}
+
+// reasonResigned is the reason of a demotion that the host has asked for.
+const reasonResigned = "resigned"
+
+func (m *Machine) become(role Role, reason string) {
+	if !slices.Contains(transitions[m.role], role) {
+		panic(fmt.Sprintf("election: %v cannot become %v (%s)", m.role, role, reason))
+	}
+	m.role, m.since, m.reason = role, m.now, reason
+	m.claimFrom = never
+}
+
+// becomeStandby waits from now on: after a start, when a claim is withdrawn, or when a mastership ends.
+func (m *Machine) becomeStandby(reason string) {
+	if m.role == Master {
+		m.do(Demote{Term: m.term, Reason: reason, Planned: reason == reasonResigned})
+		m.lost = m.term
+		m.leader = leader{term: m.term, sequence: m.beats, at: m.beatAt, direct: m.beatAt}
+		m.term, m.muted = Term{}, false
+	}
+	m.become(Standby, reason)
+	m.claim = claim{}
+	m.nextPresence = m.now
+	m.report(Progress, "", "standby: %s", reason)
+}
+
+// becomeCandidate claims a new term. The number is on disk before anybody hears of it.
+func (m *Machine) becomeCandidate(reason string) {
+	m.become(Candidate, reason)
+	m.highest++
+	m.claim = m.newClaim(Term{Number: m.highest, Node: m.cfg.ID})
+	m.save()
+	m.send(m.claim.body)
+	m.report(Progress, "", "claims term %v: %s", m.claim.body.Term, reason)
+}
+
+// becomeMaster leads in the claimed term: the others hear of it, then the own host.
+func (m *Machine) becomeMaster(reason string) {
+	m.become(Master, reason)
+	m.term, m.beats, m.lost = m.claim.body.Term, 0, Term{}
+	m.muted, m.quietUntil = false, never
+	if !m.claim.body.Standing.InSync && !m.leader.term.IsZero() {
+		m.report(Unclean, "", "leads in term %v although its mirror was not in sync: messages in flight may be missing", m.term)
+	}
+	m.claim = claim{}
+	m.beat()
+	// The first heartbeat is sent twice, so that one lost datagram does not hide the new master for a delay.
+	m.nextBeat = m.now + m.cfg.Stagger()
+	m.do(Promote{Term: m.term})
+}

@@ -1,0 +1,323 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/understudy-ha/understudy/failover/election"
+	"github.com/understudy-ha/understudy/failover/wire"
+)
+
+// ErrStopped is returned by calls to a Node whose Run has ended.
+var ErrStopped = errors.New("the failover node has stopped")
+
+// State is what the election says of this node.
+type State struct {
+	// Role is Starting, Standby or Master.
+	Role election.Role
+	// Term is the one held while Role is Master.
+	Term election.Term
+	// Leader is the term of the master that this node believes in, itself included; zero if there is none.
+	Leader election.Term
+	// Valid is how long after the last Report the host may work. 0 if it may not.
+	Valid time.Duration
+	// Reason is for people.
+	Reason string
+}
+
+// Status is for people and metrics.
+type Status struct {
+	NodeID string
+	State  State
+	// Since is how long the role has been what it is.
+	Since time.Duration
+	Peers []Peer
+	// Dropped counts datagrams by cause.
+	Dropped        map[string]uint64
+	Sent, Received uint64
+}
+
+// Peer is another node, as this one heard it.
+type Peer struct {
+	ID string
+	// Age is since anything was last heard from it.
+	Age   time.Duration
+	About election.About
+}
+
+// Node is one member of the cluster. All methods but Run may be called from any goroutine.
+type Node struct {
+	cfg       Config
+	transport Transport
+	store     Store
+	log       *slog.Logger
+	clock     Clock
+	saved     Saved
+
+	running atomic.Bool
+	calls   chan func()
+	done    chan struct{}
+
+	mu      sync.Mutex // guards state and changed
+	state   State
+	changed chan struct{}
+
+	// The rest belongs to the goroutine of Run.
+	machine        *election.Machine
+	reportedAt     time.Duration
+	sent, received uint64
+	dropped        map[string]uint64
+	quiet          quiet
+}
+
+// NewNode reads what was saved and prepares a node; nothing runs before Run. The transport stays its opener's,
+// who closes it when Run has returned. clock may be nil and is SystemClock then.
+func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clock Clock) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	saved, err := store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if clock == nil {
+		clock = SystemClock()
+	}
+	n := &Node{
+		cfg: cfg, transport: transport, store: store, log: log, clock: clock, saved: saved,
+		calls: make(chan func()), done: make(chan struct{}),
+		state: State{Role: election.Starting, Reason: "not running yet"}, changed: make(chan struct{}),
+		dropped: make(map[string]uint64),
+	}
+	log.Info("Creating listener...", "group", cfg.Group, "port", cfg.Port, "interface", cfg.Interface)
+	log.Info("Creating broadcaster...", "delay", cfg.Delay, "retries", cfg.Retries)
+	return n, nil
+}
+
+// Run takes part in the election until ctx ends, and returns nil then. A master that just ends is missed after
+// delay × retries: resign first. The error says why the node could not go on. Run is called once.
+func (n *Node) Run(ctx context.Context) error {
+	if n.running.Swap(true) {
+		return errors.New("failover node: Run was called twice")
+	}
+	defer close(n.done)
+	// Later than any earlier start, even if somebody has set the clock back meanwhile.
+	boot := max(n.saved.Boot+1, uint64(max(time.Now().UnixNano(), 1)))
+	if err := n.store.SaveTerm(n.saved.Term, boot); err != nil {
+		n.publish(State{Role: election.Standby, Reason: "stopped: " + err.Error()})
+		return err
+	}
+	n.saved.Boot = boot
+	now := n.clock()
+	n.reportedAt = now
+	n.machine = election.New(election.Config{
+		ID: n.cfg.NodeID, Boot: boot, Start: now, Delay: n.cfg.Delay, Retries: n.cfg.Retries,
+		Priority: n.cfg.Priority, Term: n.saved.Term, Nodes: n.saved.Nodes, AdapterDigest: n.cfg.AdapterDigest,
+	})
+	n.log.Info("Started listener")
+	n.log.Info("Started broadcaster")
+	n.log.Info("Failover Manager has started", "node", n.cfg.NodeID, "cluster", n.cfg.Cluster)
+
+	err := n.loop(ctx)
+	n.publish(State{Role: election.Standby, Reason: "the node has stopped"})
+	return err
+}
+
+func (n *Node) loop(ctx context.Context) error {
+	n.step(election.Tick{At: n.clock()})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(n.machine.Next() - n.clock())
+		select {
+		case <-ctx.Done():
+			return nil
+		case packet, ok := <-n.transport.Packets():
+			if !ok {
+				return errors.New("failover: the transport has ended, no datagrams can be received any more")
+			}
+			n.receive(packet)
+		case call := <-n.calls:
+			call()
+		case <-timer.C:
+			n.step(election.Tick{At: n.clock()})
+		}
+	}
+}
+
+func (n *Node) receive(packet Packet) {
+	datagram, err := wire.Decode(packet.Data, n.cfg.Cluster)
+	if err != nil {
+		cause := wire.CauseOf(err)
+		n.dropped[string(cause)]++
+		n.log.Debug("datagram dropped", "cause", string(cause), "source", packet.Source, "error", err)
+		return
+	}
+	msg := fromDatagram(datagram)
+	if msg.From != n.cfg.NodeID {
+		n.received++
+	}
+	n.step(election.Received{At: n.clock() - max(time.Since(packet.Received), 0), Message: msg})
+}
+
+// step gives the machine an event and does what it says.
+func (n *Node) step(event election.Event) {
+	for _, action := range n.machine.Step(event) {
+		if err := n.execute(action); err != nil {
+			if n.quiet.first("save", n.clock()) {
+				n.log.Error("the election's term could not be saved; this node does not stand for election until it can", "error", err)
+			}
+			n.step(election.SaveFailed{At: n.clock(), Reason: err.Error()})
+			return
+		}
+	}
+	n.publishMachine()
+}
+
+// execute does one action. The error is that of SaveTerm: what follows it must not be done then.
+func (n *Node) execute(action election.Action) error {
+	switch a := action.(type) {
+	case election.SaveTerm:
+		return n.store.SaveTerm(a.Number, n.saved.Boot)
+	case election.Send:
+		n.send(a.Message)
+	case election.Promote:
+		n.log.Info("Promoted to Master node", "term", a.Term.String())
+		n.publishMachine()
+		n.log.Info("Failover Manager has been promoted", "term", a.Term.String())
+	case election.Demote:
+		// The host hears of it before the other nodes do.
+		n.publishMachine()
+		say := n.log.Warn
+		if a.Planned {
+			say = n.log.Info
+		}
+		say("Demoted to standby", "term", a.Term.String(), "reason", a.Reason)
+	case election.SaveNodes:
+		if err := n.store.SaveNodes(a.Nodes); err != nil {
+			n.log.Warn("the list of nodes could not be saved; the next start may take a little longer", "error", err)
+		}
+	case election.Report:
+		n.report(a)
+	}
+	return nil
+}
+
+func (n *Node) send(msg election.Message) {
+	data, err := wire.Encode(toDatagram(n.cfg.Cluster, msg))
+	if err == nil {
+		err = n.transport.Send(data)
+	}
+	if err == nil {
+		n.sent++
+		n.quiet.end("send")
+		return
+	}
+	n.dropped["send-failed"]++
+	if n.quiet.first("send", n.clock()) {
+		n.log.Warn("datagrams cannot be sent, the other nodes do not hear this one", "error", err)
+	}
+}
+
+// publishMachine makes the machine's state known if it has changed.
+func (n *Node) publishMachine() {
+	s := n.machine.State()
+	n.publish(State{
+		Role: s.Role, Term: s.Term, Leader: s.Leader, Reason: s.Reason,
+		Valid: max(s.Lease-n.reportedAt, 0),
+	})
+}
+
+func (n *Node) publish(state State) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.state
+	n.state = state
+	before.Valid, state.Valid = 0, 0 // Renewed all the time: that is no change of role.
+	if before != state {
+		close(n.changed)
+		n.changed = make(chan struct{})
+	}
+}
+
+// State returns the state and a channel that is closed at its next change, renewals of Valid excepted. The
+// state is a level: a slow caller may miss steps, but never the last.
+func (n *Node) State() (State, <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state, n.changed
+}
+
+// Report tells how the host is, at least once per delay, and returns the state after it. That the answer comes
+// shows that this node's loop is alive.
+func (n *Node) Report(ctx context.Context, host election.Host) (State, error) {
+	var state State
+	err := n.do(ctx, func() {
+		n.reportedAt = n.clock()
+		n.step(election.HostChanged{At: n.reportedAt, Host: host})
+		state, _ = n.State()
+	})
+	return state, err
+}
+
+// Resign gives up a term, and tells the others before it returns. The host's gate must be shut and its work at
+// rest. To resign a term that is not held is no error.
+func (n *Node) Resign(ctx context.Context, term election.Term) error {
+	return n.do(ctx, func() { n.step(election.Resign{At: n.clock(), Term: term}) })
+}
+
+// Status returns what is known at this moment.
+func (n *Node) Status(ctx context.Context) (Status, error) {
+	var status Status
+	err := n.do(ctx, func() {
+		now := n.clock()
+		status = Status{
+			NodeID: n.cfg.NodeID, Since: now - n.machine.State().Since, Sent: n.sent, Received: n.received,
+			Dropped: make(map[string]uint64, len(n.dropped)),
+		}
+		status.State, _ = n.State()
+		for cause, count := range n.dropped {
+			status.Dropped[cause] = count
+		}
+		for _, peer := range n.machine.Peers() {
+			status.Peers = append(status.Peers, Peer{ID: peer.ID, Age: now - peer.At, About: peer.About})
+		}
+	})
+	return status, err
+}
+
+// do runs a call on the goroutine of Run, which owns the machine, and waits for its end.
+func (n *Node) do(ctx context.Context, call func()) error {
+	finished := make(chan struct{})
+	select {
+	case n.calls <- func() { defer close(finished); call() }:
+		<-finished // The loop has taken it and does not wait for anybody.
+		return nil
+	case <-n.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return fmt.Errorf("failover node: %w", context.Cause(ctx))
+	}
+}
+
+// AwaitMaster returns nil as soon as this node is the master, else the error of ctx, or ErrStopped.
+func (n *Node) AwaitMaster(ctx context.Context) error {
+	for {
+		state, changed := n.State()
+		if state.Role == election.Master {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-n.done:
+			return ErrStopped
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

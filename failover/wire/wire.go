@@ -1,0 +1,234 @@
+// Package wire is the form of the election's datagrams: six plain bytes (magic, version, least version) and a
+// protobuf, see proto/understudy/failover/v1/datagram.proto. It takes packets from strangers apart without
+// trusting a byte of them, and says of each that it refuses why, as a Cause that can be counted.
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"unicode"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
+
+	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
+	failoverv1 "github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1"
+)
+
+const (
+	// Version is what this build writes.
+	Version = 1
+	// LeastVersion is the oldest version that this build reads, and the least that a reader of its datagrams
+	// must know.
+	LeastVersion = 1
+
+	// MaxSize is the greatest size of a datagram in bytes. Usual ones have some hundred and fit one packet.
+	MaxSize = 16 << 10
+	// MaxID is the greatest length of a node id, a cluster's name and a digest in bytes.
+	MaxID = 128
+	// MaxNodes is how many nodes a list may have.
+	MaxNodes = 64
+	// MaxNumber bounds the number of a term, so that it can always be counted on.
+	MaxNumber = math.MaxInt64
+
+	magic      = "USTY"
+	headerSize = len(magic) + 2
+)
+
+// Cause is why a datagram was refused; the text is the counter's name.
+type Cause string
+
+// The causes.
+const (
+	NotOurs      Cause = "not-ours"
+	OtherCluster Cause = "other-cluster"
+	OtherVersion Cause = "other-version"
+	Malformed    Cause = "malformed"
+	TooLong      Cause = "too-long"
+	// UnknownBody is a kind of message that a later version has added. Nothing is wrong with it.
+	UnknownBody Cause = "unknown-body"
+)
+
+// Error is the refusal of a datagram.
+type Error struct {
+	Cause  Cause
+	Detail string
+}
+
+// Error gives cause and detail.
+func (e *Error) Error() string { return "datagram refused, " + string(e.Cause) + ": " + e.Detail }
+
+func refuse(cause Cause, format string, args ...any) error {
+	return &Error{Cause: cause, Detail: fmt.Sprintf(format, args...)}
+}
+
+// CauseOf returns the cause of a refusal, Malformed for any other error.
+func CauseOf(err error) Cause {
+	var refusal *Error
+	if errors.As(err, &refusal) {
+		return refusal.Cause
+	}
+	return Malformed
+}
+
+// Encode gives the bytes of a datagram. It refuses what Decode would refuse.
+func Encode(datagram *failoverv1.Datagram) ([]byte, error) {
+	if err := check(datagram); err != nil {
+		return nil, err
+	}
+	size := headerSize + proto.Size(datagram)
+	if size > MaxSize {
+		return nil, refuse(TooLong, "%d bytes, at most %d", size, MaxSize)
+	}
+	data := append(make([]byte, 0, size), magic...)
+	data = append(data, Version, LeastVersion)
+	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(data, datagram)
+	if err != nil {
+		return nil, refuse(Malformed, "%v", err)
+	}
+	return data, nil
+}
+
+// Decode reads a datagram of a cluster. The error is always an *Error. Nothing of data is kept.
+func Decode(data []byte, cluster string) (*failoverv1.Datagram, error) {
+	if len(data) < headerSize || string(data[:len(magic)]) != magic {
+		return nil, refuse(NotOurs, "%d bytes that do not begin with %s", len(data), magic)
+	}
+	if len(data) > MaxSize {
+		return nil, refuse(TooLong, "%d bytes, at most %d", len(data), MaxSize)
+	}
+	version, least := data[len(magic)], data[len(magic)+1]
+	if least > Version || version < LeastVersion {
+		return nil, refuse(OtherVersion, "it has version %d and needs a reader of at least %d; this node writes %d and reads from %d",
+			version, least, Version, LeastVersion)
+	}
+	datagram := new(failoverv1.Datagram)
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data[headerSize:], datagram); err != nil {
+		return nil, refuse(Malformed, "%v", err)
+	}
+	if datagram.GetCluster() != cluster {
+		return nil, refuse(OtherCluster, "it is of cluster %q, this node of %q", clip(datagram.GetCluster()), cluster)
+	}
+	if err := check(datagram); err != nil {
+		return nil, err
+	}
+	return datagram, nil
+}
+
+// check holds the limits of everything that the election relies on.
+func check(d *failoverv1.Datagram) error {
+	about := d.GetAbout()
+	err := errors.Join(
+		checkID("cluster", d.GetCluster()),
+		checkID("node_id", d.GetNodeId()),
+		checkList("about.hears", about.GetHears()),
+		checkTerm("about.heard.term", about.GetHeard().GetTerm(), true),
+		checkTerm("about.standing.mirror.term", about.GetStanding().GetMirror().GetTerm(), true),
+	)
+	switch {
+	case err != nil:
+		return refuse(Malformed, "%v", err)
+	case d.GetBootId() == 0 || d.GetSequence() == 0:
+		return refuse(Malformed, "boot_id or sequence is missing")
+	case about.GetHeard().GetAgeNanos() < 0 || about.GetDelayNanos() < 0 || about.GetRetries() < 0:
+		return refuse(Malformed, "about has a negative number")
+	case len(about.GetAdapterDigest()) > MaxID:
+		return refuse(Malformed, "about.adapter_digest is longer than %d bytes", MaxID)
+	}
+	if err := checkBody(d); err != nil {
+		return err
+	}
+	return nil
+}
+
+func checkBody(d *failoverv1.Datagram) error {
+	var err error
+	switch body := d.GetBody().(type) {
+	case *failoverv1.Datagram_Heartbeat:
+		err = errors.Join(
+			checkTerm("heartbeat.term", body.Heartbeat.GetTerm(), false),
+			checkList("heartbeat.members", body.Heartbeat.GetMembers()))
+	case *failoverv1.Datagram_Presence:
+	case *failoverv1.Datagram_Claim:
+		err = errors.Join(
+			checkTerm("claim.term", body.Claim.GetTerm(), false),
+			checkTerm("claim.heard_term", body.Claim.GetHeardTerm(), true),
+			checkTerm("claim.standing.mirror.term", body.Claim.GetStanding().GetMirror().GetTerm(), true))
+	case *failoverv1.Datagram_Answer:
+		err = checkTerm("answer.claim", body.Answer.GetClaim(), false)
+		switch body.Answer.GetVerdict() {
+		case failoverv1.Verdict_VERDICT_GRANT, failoverv1.Verdict_VERDICT_DEFER, failoverv1.Verdict_VERDICT_OBJECT:
+		default:
+			return refuse(UnknownBody, "an answer with verdict %d", body.Answer.GetVerdict())
+		}
+	case *failoverv1.Datagram_Resign:
+		err = checkTerm("resign.term", body.Resign.GetTerm(), false)
+	default:
+		return refuse(UnknownBody, "a message that this version does not know")
+	}
+	if err != nil {
+		return refuse(Malformed, "%v", err)
+	}
+	return nil
+}
+
+// checkTerm allows the zero term only where there may be none.
+func checkTerm(field string, term *clusterv1.Term, optional bool) error {
+	switch {
+	case term.GetNumber() == 0 && term.GetNodeId() == "" && optional:
+		return nil
+	case term.GetNumber() == 0:
+		return fmt.Errorf("%s has no number", field)
+	case term.GetNumber() > MaxNumber:
+		return fmt.Errorf("%s has the number %d, at most %d", field, term.GetNumber(), uint64(MaxNumber))
+	}
+	return checkID(field+".node_id", term.GetNodeId())
+}
+
+func checkList(field string, ids []string) error {
+	if len(ids) > MaxNodes {
+		return fmt.Errorf("%s has %d entries, at most %d", field, len(ids), MaxNodes)
+	}
+	for _, id := range ids {
+		if err := checkID(field, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkID allows what can stand in a log line without disguise.
+func checkID(field, id string) error {
+	if err := ValidID(id); err != nil {
+		return fmt.Errorf("%s: %w", field, err)
+	}
+	return nil
+}
+
+// ValidID reports what is wrong with the id of a node or the name of a cluster: it must have 1 to MaxID bytes
+// of printable UTF-8.
+func ValidID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("it is empty")
+	case len(id) > MaxID:
+		return fmt.Errorf("it has %d bytes, at most %d", len(id), MaxID)
+	case !utf8.ValidString(id):
+		return errors.New("it is not UTF-8")
+	}
+	for _, r := range id {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("it contains the character %U, which cannot be printed", r)
+		}
+	}
+	return nil
+}
+
+// clip keeps the start of a stranger's text.
+func clip(text string) string {
+	if len(text) > MaxID {
+		return text[:MaxID] + "..."
+	}
+	return text
+}
