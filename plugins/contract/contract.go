@@ -1,0 +1,332 @@
+// Package contract is the border between the host and its plugins, and the SDK that a plugin's author
+// imports: the handshake, the versions, the Go interfaces, and their translation to gRPC
+// (github.com/hashicorp/go-plugin). Nothing else in the project speaks gRPC to a plugin.
+package contract
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/understudy-ha/understudy/profiler"
+)
+
+// Term is the number of one mastership; ordered by number, then by node, never reused.
+type Term struct {
+	Number uint64
+	Node   string
+}
+
+// Less reports whether t came before other.
+func (t Term) Less(other Term) bool {
+	if t.Number != other.Number {
+		return t.Number < other.Number
+	}
+	return t.Node < other.Node
+}
+
+// IsZero reports whether t is no term at all.
+func (t Term) IsZero() bool { return t == Term{} }
+
+// String gives number:node, the form that log lines and produced messages carry; "none" for the zero term.
+func (t Term) String() string {
+	if t.IsZero() {
+		return "none"
+	}
+	return strconv.FormatUint(t.Number, 10) + ":" + t.Node
+}
+
+// ParseTerm reads what String wrote.
+func ParseTerm(s string) (Term, error) {
+	number, node, found := strings.Cut(s, ":")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if !found || err != nil || node == "" {
+		return Term{}, fmt.Errorf("term %q: want number:node, say 7:orders-1", s)
+	}
+	return Term{Number: n, Node: node}, nil
+}
+
+// Position is how far a mirror has come: the last applied index and the term that wrote it.
+type Position struct {
+	Term  Term
+	Index uint64
+}
+
+// Less orders positions by term, then by index.
+func (p Position) Less(other Position) bool {
+	if p.Term != other.Term {
+		return p.Term.Less(other.Term)
+	}
+	return p.Index < other.Index
+}
+
+// Role is what a node is in its cluster.
+type Role uint8
+
+// The roles.
+const (
+	// RoleStarting listens and asks.
+	RoleStarting Role = iota + 1
+	RoleStandby
+	RoleMaster
+)
+
+// String gives the role in lower case.
+func (r Role) String() string {
+	switch r {
+	case RoleStarting:
+		return "starting"
+	case RoleStandby:
+		return "standby"
+	case RoleMaster:
+		return "master"
+	}
+	return "unknown"
+}
+
+// Premain is what an agent learns before the adapter exists.
+type Premain struct {
+	NodeID, Cluster string
+	// DataDir is the absolute path of a folder below which the agent may keep files.
+	DataDir string
+	// Options is what followed the = of -agent:NAME=OPTIONS.
+	Options string
+	// Properties are all of the node's, after defaults, files and -D were merged.
+	Properties map[string]string
+	// AdapterDigest is the SHA-256 of the adapter file in hex.
+	AdapterDigest string
+}
+
+// Interest is a kind of component that an agent wants to see.
+type Interest struct {
+	Kind profiler.Kind
+	// Lifecycle asks for Before and After, Steps for the finished steps of messages.
+	Lifecycle, Steps bool
+}
+
+// Manifest is an agent's answer to Premain.
+type Manifest struct {
+	Name, Version string
+	Interests     []Interest
+}
+
+// Agent is a plugin that hangs hooks onto the adapter. The host may call all methods but Premain and
+// Shutdown concurrently.
+type Agent interface {
+	Premain(ctx context.Context, premain Premain) (Manifest, error)
+	// Before may block until ctx ends. An error is a veto; its text reaches the log. The host's client returns
+	// a veto as *VetoError, so that it can be told from a plugin that did not answer.
+	Before(ctx context.Context, at profiler.Joinpoint) error
+	After(ctx context.Context, at profiler.Joinpoint, failure error) error
+	// Steps takes a batch of finished steps; dropped counts those that the host has dropped since its start.
+	// The slice belongs to the callee.
+	Steps(ctx context.Context, events []profiler.StepEvent, dropped uint64) error
+	// Shutdown is the last call.
+	Shutdown(ctx context.Context) error
+}
+
+// VetoError is an agent's refusal of a lifecycle change.
+type VetoError struct{ Reason string }
+
+func (e *VetoError) Error() string { return "vetoed: " + e.Reason }
+
+// HostReport is how the host is.
+type HostReport struct {
+	// Clock is the host's own clock; it comes back in RoleReport.EchoClock.
+	Clock time.Duration
+	// GateOpen: work of Term may be under way.
+	GateOpen bool
+	Term     Term
+	// AtRest: nothing is under way.
+	AtRest bool
+	// CanLead: the workload could start here; Reason says why not.
+	CanLead bool
+	Reason  string
+	Mirror  Position
+	// MirrorInSync: the mirror holds what the master has committed.
+	MirrorInSync bool
+}
+
+// RoleReport is what the election says of this node.
+type RoleReport struct {
+	Role Role
+	// Term is the one held while Role is RoleMaster.
+	Term Term
+	// EchoClock is the Clock of the report that this answers, or of the last one.
+	EchoClock time.Duration
+	// Valid is how long after EchoClock the gate may stay open; 0 when not master.
+	Valid      time.Duration
+	MasterID   string
+	MasterTerm Term
+	// Reason is for people.
+	Reason string
+}
+
+// Failover is the election, as the failover plugin serves it beside Agent.
+type Failover interface {
+	// Session runs until ctx ends or reports is closed. Every report is answered through send, which is also
+	// called unasked, from one goroutine at a time, whenever the role changes. Only one session is open at a
+	// time; a new one replaces the old.
+	Session(ctx context.Context, reports <-chan HostReport, send func(RoleReport) error) error
+	// Resign gives up a term; the host's gate is shut and its work at rest.
+	Resign(ctx context.Context, term Term) error
+	Status(ctx context.Context) (ElectionStatus, error)
+}
+
+// ElectionStatus is for people and metrics.
+type ElectionStatus struct {
+	NodeID         string
+	Role           Role
+	Term           Term
+	MasterID       string
+	Reason         string
+	Since          time.Duration
+	Peers          []ElectionPeer
+	Dropped        map[string]uint64
+	Sent, Received uint64
+	Transport      string
+	// Steps counts the finished steps of messages, StepsDropped those that the host had to drop.
+	Steps, StepsDropped uint64
+}
+
+// ElectionPeer is another node, as the election hears it.
+type ElectionPeer struct {
+	NodeID        string
+	Role          Role
+	Term          Term
+	Age           time.Duration
+	Priority      int
+	Mirror        Position
+	CanLead       bool
+	MasterID      string
+	AdapterDigest string
+}
+
+// OpKind is a kind of change of the mirror.
+type OpKind uint8
+
+// The changes that the host asks for; see proto/understudy/mirror/v1.
+const (
+	OpReceived OpKind = iota + 1
+	OpStepped
+	OpProducing
+	OpDone
+	OpReleased
+	OpHeld
+)
+
+// Op is one change of the mirror. Payload nil means unchanged, empty means empty.
+type Op struct {
+	Kind                        OpKind
+	MessageID, WorkflowID, Step string
+	Payload                     []byte
+	Time                        time.Time
+	Reason                      string
+}
+
+// EntryState is how far a message in flight has come.
+type EntryState uint8
+
+// The states of an entry.
+const (
+	EntryReceived EntryState = iota + 1
+	EntryProducing
+	EntryHeld
+)
+
+// Entry is one message in flight.
+type Entry struct {
+	MessageID, WorkflowID string
+	State                 EntryState
+	Step                  string
+	Payload               []byte
+	Received, Changed     time.Time
+	Position              Position
+	Reason                string
+	PossibleDuplicate     bool
+}
+
+// CommitResult is the fate of one change.
+type CommitResult uint8
+
+// The results.
+const (
+	Committed CommitResult = iota + 1
+	// DoneBefore: OpReceived of an id in the dedupe window; nothing was written.
+	DoneBefore
+	// NotLeading: this node does not write that term, or no longer.
+	NotLeading
+	// Invalid: the change makes no sense in the table's state.
+	Invalid
+)
+
+// Lead is the outcome of CacheSync.Lead.
+type Lead struct {
+	Entries []Entry
+	Sealed  Position
+	// TakenFrom is the node that had more, if the table was taken from one.
+	TakenFrom string
+}
+
+// MirrorState is what the host must know at any time.
+type MirrorState struct {
+	Position        Position
+	InSync, Leading bool
+	// RefusedBy is the higher term that a peer knows: whoever leads must stand down.
+	RefusedBy      Term
+	InSyncStandbys int
+}
+
+// MirrorStatus is for people and metrics.
+type MirrorStatus struct {
+	NodeID, Address           string
+	State                     MirrorState
+	Entries, Bytes, DedupeIDs uint64
+	MasterID                  string
+	Peers                     []MirrorPeer
+	Dropped                   map[string]uint64
+}
+
+// MirrorPeer is another node, as the mirror sees it.
+type MirrorPeer struct {
+	NodeID, Address   string
+	Connected, InSync bool
+	Acknowledged      Position
+	LagEntries        uint64
+	Lag               time.Duration
+}
+
+// MirrorConfig is what the cachesync plugin learns first.
+type MirrorConfig struct {
+	NodeID, Cluster, DataDir string
+	Properties               map[string]string
+}
+
+// MirrorInfo is its answer.
+type MirrorInfo struct {
+	Name, Version string
+	// Address is host:port where peers reach this node.
+	Address string
+}
+
+// CacheSync is the mirror, as the cachesync plugin serves it.
+type CacheSync interface {
+	Configure(ctx context.Context, config MirrorConfig) (MirrorInfo, error)
+	// Lead makes this node the writer of term and returns what is in flight.
+	Lead(ctx context.Context, term Term) (Lead, error)
+	// Follow ends the writing; open commits end as NotLeading.
+	Follow(ctx context.Context) error
+	// Commit queues one change of the term and returns at once, unless too much is unanswered: then it waits.
+	// Changes are applied in the order of the calls. settle is called once, from any goroutine, maybe before
+	// Commit returns, when the change is committed or refused; it must neither block nor call Commit. An error
+	// beside the result 0 means that the fate of the change is unknown. A quiet change needs no answer: settle
+	// may be nil, and is called only if the change is refused.
+	Commit(term Term, op Op, quiet bool, settle func(CommitResult, error))
+	// Watch calls changed with the state, at once and after changes, until ctx ends. Steps may be skipped,
+	// never the last.
+	Watch(ctx context.Context, changed func(MirrorState)) error
+	Status(ctx context.Context) (MirrorStatus, error)
+	Shutdown(ctx context.Context) error
+}
