@@ -1,0 +1,15 @@
+// Command failover is the plugin that elects the master: it takes part in the election over multicast, holds
+// the adapter's start until this node is promoted, and tells the host whenever the role changes.
+package main
+
+import "github.com/understudy-ha/understudy/plugins/contract"
+
+const name = "failover"
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	p := newPlugin(contract.NewLogger(name, nil), openMulticast, nil)
+	contract.Serve(contract.Plugin{Name: name, Version: version, Agent: p, Failover: p})
+}

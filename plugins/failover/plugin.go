@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/understudy-ha/understudy/failover"
+	"github.com/understudy-ha/understudy/failover/multicast"
+	"github.com/understudy-ha/understudy/plugins/contract"
+	"github.com/understudy-ha/understudy/profiler"
+)
+
+// opener opens the transport that a configuration asks for, and says in words what it is.
+type opener func(cfg failover.Config) (failover.Transport, string, error)
+
+func openMulticast(cfg failover.Config) (failover.Transport, string, error) {
+	transport, err := multicast.Open(multicast.Config{
+		Group: cfg.Group, Port: cfg.Port, Interface: cfg.Interface, TTL: cfg.TTL,
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("failover.group, failover.port, failover.interface: %w", err)
+	}
+	words := fmt.Sprintf("multicast %v:%d", cfg.Group, cfg.Port)
+	if cfg.Interface != "" {
+		words += " on " + cfg.Interface
+	}
+	return transport, words, nil
+}
+
+// plugin makes a failover.Node an agent: it starts with Premain and ends with Shutdown.
+type plugin struct {
+	log   *slog.Logger
+	open  opener
+	clock failover.Clock
+
+	mu      sync.Mutex // guards the fields up to the blank line
+	node    *failover.Node
+	words   string
+	end     func() error       // stops the node and waits
+	release context.CancelFunc // ends the session that is open
+
+	steps, dropped atomic.Uint64
+}
+
+var (
+	_ contract.Agent    = (*plugin)(nil)
+	_ contract.Failover = (*plugin)(nil)
+)
+
+func newPlugin(log *slog.Logger, open opener, clock failover.Clock) *plugin {
+	return &plugin{log: log, open: open, clock: clock}
+}
+
+var errNotStarted = errors.New("the failover plugin has not been started: premain comes first")
+
+// Premain starts the node, which takes part in the election from then on; it cannot lead before the host says
+// in a session that it can.
+func (p *plugin) Premain(ctx context.Context, premain contract.Premain) (contract.Manifest, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.node != nil {
+		return contract.Manifest{}, errors.New("the failover plugin has been started already")
+	}
+	if err := p.startLocked(ctx, premain); err != nil {
+		return contract.Manifest{}, err
+	}
+	return contract.Manifest{Name: name, Version: version, Interests: interests()}, nil
+}
+
+// interests are the adapter's life, which is where the gate stands, and that of the components that Interlok's
+// failover was woven into.
+func interests() []contract.Interest {
+	return []contract.Interest{
+		{Kind: profiler.KindAdapter, Lifecycle: true},
+		{Kind: profiler.KindWorkflow, Lifecycle: true, Steps: true},
+		{Kind: profiler.KindService, Lifecycle: true, Steps: true},
+		{Kind: profiler.KindProducer, Lifecycle: true, Steps: true},
+	}
+}
+
+func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) error {
+	properties := make(map[string]string, len(premain.Properties)+2)
+	for key, value := range premain.Properties {
+		properties[key] = value
+	}
+	properties["node.id"], properties["cluster.name"] = premain.NodeID, premain.Cluster
+	cfg, err := failover.ConfigFromProperties(properties)
+	if err != nil {
+		return err
+	}
+	cfg.AdapterDigest = premain.AdapterDigest
+	store, err := failover.OpenFileStore(filepath.Join(premain.DataDir, "failover"))
+	if err != nil {
+		return err
+	}
+	transport, words, err := p.open(cfg)
+	if err != nil {
+		return err
+	}
+	node, err := failover.NewNode(cfg, transport, store, p.log, p.clock)
+	if err != nil {
+		return errors.Join(err, transport.Close())
+	}
+	// The node outlives the call that starts it.
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() {
+		err := node.Run(life)
+		if err != nil {
+			p.log.Error("the election has ended on this node", "error", err)
+		}
+		ended <- errors.Join(err, transport.Close())
+	}()
+	p.node, p.words = node, words
+	p.end = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	return nil
+}
+
+// running returns the node once Premain has started it.
+func (p *plugin) running() (*failover.Node, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.node == nil {
+		return nil, errNotStarted
+	}
+	return p.node, nil
+}
+
+// Before holds the adapter's start until this node is the master. That call is the gate.
+func (p *plugin) Before(ctx context.Context, at profiler.Joinpoint) error {
+	if at.Kind != profiler.KindAdapter || at.Transition != profiler.TransitionStart {
+		return nil
+	}
+	node, err := p.running()
+	if err != nil {
+		return err
+	}
+	return node.AwaitMaster(ctx)
+}
+
+// After has nothing to do.
+func (p *plugin) After(context.Context, profiler.Joinpoint, error) error { return nil }
+
+// Steps counts what the adapter does, for the status.
+func (p *plugin) Steps(_ context.Context, events []profiler.StepEvent, dropped uint64) error {
+	p.steps.Add(uint64(len(events)))
+	p.dropped.Store(dropped)
+	return nil
+}
+
+// Shutdown ends the node. A master that has not resigned is missed by the others after delay × retries.
+func (p *plugin) Shutdown(context.Context) error {
+	p.mu.Lock()
+	end, release := p.end, p.release
+	p.mu.Unlock()
+	if release != nil {
+		release()
+	}
+	if end == nil {
+		return nil
+	}
+	return end()
+}

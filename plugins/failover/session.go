@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/understudy-ha/understudy/failover"
+	"github.com/understudy-ha/understudy/failover/election"
+	"github.com/understudy-ha/understudy/plugins/contract"
+)
+
+// Session answers each report of the host with the role, and speaks unasked when the role changes.
+func (p *plugin) Session(ctx context.Context, reports <-chan contract.HostReport, send func(contract.RoleReport) error) error {
+	node, err := p.running()
+	if err != nil {
+		return err
+	}
+	ctx, release := context.WithCancel(ctx)
+	defer release()
+	p.replaceSession(release)
+
+	var clock time.Duration
+	reported := false
+	_, changed := node.State()
+	for {
+		var state failover.State
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case report, open := <-reports:
+			if !open {
+				return nil
+			}
+			if state, err = node.Report(ctx, toHost(report)); err != nil {
+				return err
+			}
+			clock, reported = report.Clock, true
+		case <-changed:
+			state, changed = node.State()
+		}
+		answer := toRoleReport(state, clock)
+		if !reported {
+			answer.Valid = 0 // It counts from a report of this session's host, and there was none.
+		}
+		if err := send(answer); err != nil {
+			return err
+		}
+	}
+}
+
+// replaceSession ends the session that was open.
+func (p *plugin) replaceSession(release context.CancelFunc) {
+	p.mu.Lock()
+	before := p.release
+	p.release = release
+	p.mu.Unlock()
+	if before != nil {
+		before()
+	}
+}
+
+// Resign gives up a term; it has been told to the others when it returns.
+func (p *plugin) Resign(ctx context.Context, term contract.Term) error {
+	node, err := p.running()
+	if err != nil {
+		return err
+	}
+	return node.Resign(ctx, election.Term{Number: term.Number, Node: term.Node})
+}
+
+// Status gives what this node knows of the cluster.
+func (p *plugin) Status(ctx context.Context) (contract.ElectionStatus, error) {
+	node, err := p.running()
+	if err != nil {
+		return contract.ElectionStatus{}, err
+	}
+	s, err := node.Status(ctx)
+	if err != nil {
+		return contract.ElectionStatus{}, err
+	}
+	p.mu.Lock()
+	words := p.words
+	p.mu.Unlock()
+	status := contract.ElectionStatus{
+		NodeID: s.NodeID, Role: toRole(s.State.Role), Term: contract.Term(s.State.Term),
+		MasterID: s.State.Leader.Node, Reason: s.State.Reason, Since: s.Since,
+		Dropped: s.Dropped, Sent: s.Sent, Received: s.Received, Transport: words,
+		Steps: p.steps.Load(), StepsDropped: p.dropped.Load(),
+	}
+	for _, peer := range s.Peers {
+		status.Peers = append(status.Peers, toPeer(peer))
+	}
+	return status, nil
+}
+
+func toPeer(peer failover.Peer) contract.ElectionPeer {
+	a := peer.About
+	converted := contract.ElectionPeer{
+		NodeID: peer.ID, Role: toRole(a.Role), Age: peer.Age, Priority: a.Standing.Priority,
+		Mirror:  contract.Position{Term: contract.Term(a.Standing.Mirror.Term), Index: a.Standing.Mirror.Index},
+		CanLead: a.CanLead, MasterID: a.Heard.Term.Node, AdapterDigest: a.AdapterDigest,
+	}
+	if a.Role == election.Master {
+		converted.Term = contract.Term(a.Heard.Term)
+	}
+	return converted
+}
+
+func toHost(r contract.HostReport) election.Host {
+	return election.Host{
+		CanLead: r.CanLead, Reason: r.Reason, GateOpen: r.GateOpen, AtRest: r.AtRest,
+		Mirror: election.Position{Term: election.Term(r.Mirror.Term), Index: r.Mirror.Index},
+		InSync: r.MirrorInSync,
+	}
+}
+
+func toRoleReport(s failover.State, clock time.Duration) contract.RoleReport {
+	return contract.RoleReport{
+		Role: toRole(s.Role), Term: contract.Term(s.Term), EchoClock: clock, Valid: s.Valid,
+		MasterID: s.Leader.Node, MasterTerm: contract.Term(s.Leader), Reason: s.Reason,
+	}
+}
+
+func toRole(r election.Role) contract.Role {
+	switch r {
+	case election.Starting:
+		return contract.RoleStarting
+	case election.Master:
+		return contract.RoleMaster
+	default:
+		return contract.RoleStandby
+	}
+}
