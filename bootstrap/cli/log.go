@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+)
+
+// LevelTrace is below debug: the lifecycle lines of single components, as Interlok has them.
+const LevelTrace = slog.Level(-8)
+
+// newLogger writes text or JSON lines. Each carries what attrs returns at that moment: the node, its role and
+// its term.
+func newLogger(w io.Writer, format string, level slog.Level, attrs func() []slog.Attr) *slog.Logger {
+	opt := &slog.HandlerOptions{Level: level, ReplaceAttr: nameTrace}
+	var h slog.Handler = slog.NewTextHandler(w, opt)
+	if format == "json" {
+		h = slog.NewJSONHandler(w, opt)
+	}
+	return slog.New(nodeHandler{h, attrs})
+}
+
+func nameTrace(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.LevelKey && a.Value.Any() == LevelTrace {
+		return slog.String(slog.LevelKey, "TRACE")
+	}
+	return a
+}
+
+// nodeHandler adds attributes that change over time to each record.
+type nodeHandler struct {
+	slog.Handler
+	attrs func() []slog.Attr
+}
+
+func (h nodeHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.AddAttrs(h.attrs()...)
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h nodeHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return nodeHandler{h.Handler.WithAttrs(attrs), h.attrs}
+}
+
+func (h nodeHandler) WithGroup(name string) slog.Handler {
+	return nodeHandler{h.Handler.WithGroup(name), h.attrs}
+}

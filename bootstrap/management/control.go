@@ -1,0 +1,81 @@
+// Package management is how a running node is asked: gRPC on a unix socket in the node's data folder, for the
+// subcommands of bootstrap. There is no second control endpoint.
+package management
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	controlv1 "github.com/understudy-ha/understudy/proto/gen/understudy/control/v1"
+)
+
+// maxSocketPath is what fits into sockaddr_un on every system.
+const maxSocketPath = 103
+
+// Source answers the questions.
+type Source interface {
+	// Status may be called at any time, from several goroutines; it returns soon even if a plugin hangs.
+	Status(ctx context.Context) *controlv1.StatusResponse
+}
+
+// Control is a control socket that is being served.
+type Control struct {
+	server *grpc.Server
+	path   string
+	served chan error
+}
+
+// Listen opens the socket and serves it. The caller holds the lock of the data folder, so that a socket that
+// is there already is a dead node's and may be replaced. Only the node's user may connect (mode 0600).
+func Listen(path string, source Source) (*Control, error) {
+	if abs, err := filepath.Abs(path); err == nil && len(abs) > maxSocketPath {
+		return nil, fmt.Errorf("control socket %s: the path is longer than %d bytes; choose a shorter data.dir", abs, maxSocketPath)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), listener.Close())
+	}
+	c := &Control{server: grpc.NewServer(), path: path, served: make(chan error, 1)}
+	controlv1.RegisterControlServiceServer(c.server, service{source: source})
+	go func() { c.served <- c.server.Serve(listener) }()
+	return c, nil
+}
+
+// Close ends the service and removes the socket.
+func (c *Control) Close() error {
+	c.server.Stop()
+	return <-c.served
+}
+
+type service struct {
+	controlv1.UnimplementedControlServiceServer
+	source Source
+}
+
+func (s service) Status(ctx context.Context, _ *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
+	return s.source.Status(ctx), nil
+}
+
+// Dial returns a client of the node whose control socket is at path. It fails if no node is there.
+func Dial(path string) (*grpc.ClientConn, error) {
+	probe, err := net.Dial("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("no node answers on %s: %w; is it running, and is data.dir right?", path, err)
+	}
+	_ = probe.Close()
+	return grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
