@@ -248,6 +248,10 @@ func (l *loop) deliver(m *message, p *producerStep, failure *stepError) error {
 		if halted := l.run.halted(); halted != nil {
 			return halted
 		}
+		if errors.Is(err, ErrFenced) {
+			l.workflow.log.Error("another node leads, as the receiver knows", "message-id", m.id, "step", p.id, "error", err)
+			return left(err)
+		}
 		// An error does not say that the receiver has nothing.
 		m.repeats = m.repeats || !p.idempotent
 		if try >= l.workflow.cfg.Retries {

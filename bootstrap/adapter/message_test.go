@@ -3,6 +3,7 @@ package adapter_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -112,6 +113,12 @@ func TestMessagePaths(t *testing.T) {
 			want: []string{
 				"mirror received a", "produce files/w/producer a as a", "produce files/w/producer a as a", "mirror done a", "settle a ok",
 			},
+		},
+		"a newer master is at the receiver, on-error is not for that": {
+			settings:   []string{"on-error: {out: {}}"},
+			idempotent: []string{"files/w/producer"},
+			fail:       map[string][]error{"produce files/w/producer a as a": {fmt.Errorf("folder: %w", adapter.ErrFenced)}},
+			want:       []string{"mirror received a", "produce files/w/producer a as a", "settle a failed"},
 		},
 		"the produce fails for good": {
 			settings:   []string{"retries: 1"},

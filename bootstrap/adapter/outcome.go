@@ -26,8 +26,8 @@ func (l *loop) acknowledge(m *message) bool {
 // giveBack lets the source go without a word to the mirror: whoever leads next goes on with the message.
 func (l *loop) giveBack(m *message, why error) {
 	l.workflow.log.Info("a message is left as it is", "message-id", m.id, "reason", why)
-	if errors.Is(why, ErrRefused) {
-		// This node leads still, so the source may be quick to deliver it again.
+	if errors.Is(why, ErrRefused) || errors.Is(why, ErrFenced) {
+		// This node works still, so the source may be quick to deliver it again.
 		l.workflow.counters.failure(why)
 		l.pause(m)
 	}

@@ -135,6 +135,10 @@ type Factory interface {
 // ErrGateShut is returned by Gate.Check, and by whatever was cancelled because the gate was shut.
 var ErrGateShut = errors.New("the gate is shut: this node does not lead")
 
+// ErrFenced is what Producer.Produce returns if the receiver has heard of a newer term than the batch carries: another
+// node leads, though this one does not know it yet. The message has not failed, so the engine leaves it as it is.
+var ErrFenced = errors.New("fenced off by a newer master")
+
 // Gate is asked before a message is received, before each service, each produce and each acknowledgement.
 type Gate interface {
 	// Check returns nil while this node may work, else an error that wraps ErrGateShut and says why. It costs

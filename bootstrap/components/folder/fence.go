@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/understudy-ha/understudy/bootstrap/adapter"
 )
 
 const (
@@ -18,10 +20,13 @@ const (
 	stagingRoot = ".understudy-term"
 	// fencedPrefix is on the names of staging folders that a higher term has taken away.
 	fencedPrefix = "fenced-"
+	// unfenced is the staging folder of nodes that run without an election. They have no term, so they keep nobody
+	// out and nobody keeps them out.
+	unfenced = "unfenced"
 )
 
 // ErrFenced is returned for a produce of a term that is older than the last one that has written to the folder.
-var ErrFenced = errors.New("a newer master has written to this folder")
+var ErrFenced = fmt.Errorf("%w, which has written to this folder", adapter.ErrFenced)
 
 // fence lets only the highest term that a folder has seen put files into it.
 //
@@ -66,7 +71,7 @@ func parseTerm(text string) (term, error) {
 	number, node, found := strings.Cut(text, ":")
 	n, err := strconv.ParseUint(number, 10, 64)
 	if !found || err != nil || node == "" {
-		return term{}, fmt.Errorf("metadata term is %q: want number:node, as every produce carries it", text)
+		return term{}, fmt.Errorf("metadata term is %q: want number:node, or nothing on a node without an election", text)
 	}
 	return term{number: n, node: node}, nil
 }
@@ -90,11 +95,18 @@ func parseFolderName(name string) (term, bool) {
 	return term{number: number, node: node}, err == nil && node != ""
 }
 
-// enter returns the staging folder of a term.
+// enter returns the staging folder of a term, or of no term.
 func (f *fence) enter(text string) (string, error) {
+	if text == "" {
+		staging := filepath.Join(f.root, unfenced)
+		if err := os.MkdirAll(staging, 0o777); err != nil {
+			return "", fmt.Errorf("make staging folder: %w", err)
+		}
+		return staging, nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if text == f.current && text != "" {
+	if text == f.current {
 		return f.staging, nil
 	}
 	mine, err := parseTerm(text)

@@ -182,7 +182,7 @@ func TestFence(t *testing.T) {
 		t.Errorf("after it was opened again: %v", err)
 	}
 	expectNames(t, dir, "m1", "m2", "m4", "m5", "m6")
-	for _, term := range []string{"", "x", "7", "7:", "-1:a", ":a"} {
+	for _, term := range []string{"x", "7", "7:", "-1:a", ":a"} {
 		if err := later.Produce(t.Context(), outgoing("m8", term, "x")); err == nil {
 			t.Errorf("term %q was taken", term)
 		}
@@ -196,6 +196,18 @@ func TestFence(t *testing.T) {
 	// Somebody tidies up.
 	must(t, os.RemoveAll(join(dir, ".understudy-term")))
 	must(t, old.Produce(t.Context(), outgoing("m9", "10:odd/node=1%é", "x")))
+}
+
+// A node without an election has no term, and works in any folder.
+func TestNoTerm(t *testing.T) {
+	dir := t.TempDir()
+	producer := openProducer(t, producerConfig(dir))
+	must(t, producer.Produce(t.Context(), outgoing("m1", "", "x")))
+	must(t, producer.Produce(t.Context(), outgoing("m2", "7:a", "x")))
+	must(t, producer.Produce(t.Context(), outgoing("m3", "", "x")))
+	must(t, os.RemoveAll(join(dir, ".understudy-term")))
+	must(t, producer.Produce(t.Context(), outgoing("m4", "", "x")))
+	expectNames(t, dir, "m1", "m2", "m3", "m4")
 }
 
 // Terms rise while old masters go on: once a produce of a term is over, none of a lower one that begins succeeds.
