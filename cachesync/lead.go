@@ -133,6 +133,9 @@ func (r *Replicator) seal(ctx context.Context, g *reign, asked []*link) (Lead, e
 	if err := r.awaitStandbys(ctx, g, offers); err != nil {
 		return Lead{}, err
 	}
+	if ctx.Err() != nil {
+		return Lead{}, ctx.Err() // nobody is there any more to write
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reign != g {

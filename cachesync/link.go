@@ -126,15 +126,14 @@ func (k *link) report(err error) bool {
 		k.complaint = refused.Reason
 		k.r.log.Warn("mirror: a peer does not want to follow", "peer", k.peer, "reason", refused.Reason)
 	}
-	known := false
-	for _, peer := range k.r.peers.Known() {
-		known = known || peer.ID == k.peer
-	}
-	if known {
-		return true
-	}
+	// Looked at with the lock, so that a peer that comes back now either keeps this link or is given a new one.
 	k.r.mu.Lock()
 	defer k.r.mu.Unlock()
+	for _, peer := range k.r.peers.Known() {
+		if peer.ID == k.peer {
+			return true
+		}
+	}
 	delete(k.reign.links, k.peer)
 	return false
 }

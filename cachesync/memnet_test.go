@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,9 +39,10 @@ type node struct {
 	id      string
 	net     *network
 	changed chan struct{}
-	run     context.CancelFunc // ends Run
-	ended   chan struct{}      // Run has returned
-	life    context.Context    // of the streams
+	asked   atomic.Pointer[func()] // called when Known has looked
+	run     context.CancelFunc     // ends Run
+	ended   chan struct{}          // Run has returned
+	life    context.Context        // of the streams
 	end     context.CancelFunc
 }
 
@@ -193,6 +195,14 @@ func (n *network) find(id string) (*node, error) {
 
 // Known implements cachesync.Peers.
 func (p *node) Known() []cachesync.Peer {
+	peers := p.others()
+	if asked := p.asked.Load(); asked != nil {
+		(*asked)()
+	}
+	return peers
+}
+
+func (p *node) others() []cachesync.Peer {
 	p.net.mu.Lock()
 	defer p.net.mu.Unlock()
 	var peers []cachesync.Peer

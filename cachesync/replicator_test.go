@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -166,6 +167,49 @@ func TestBrokenStreamReleasesCommitsAtOnce(t *testing.T) {
 			t.Errorf("ended as %v after %v", got.result, time.Since(before))
 		}
 	})
+}
+
+// A standby that comes back while its old link finds that it is gone gets a link all the same. No bubble: a goroutine
+// that waits for a lock would keep its clock from going on.
+func TestStandbyThatComesBackAtOnceIsLinkedAgain(t *testing.T) {
+	net := newNetwork(t, 1, nil)
+	defer net.stop()
+	a, b := net.start("a"), net.start("b")
+	lead(t, a, 1)
+	var once sync.Once
+	again := make(chan *node, 1)
+	comeBack := func() {
+		if !calledBy("(*link).report") {
+			return
+		}
+		once.Do(func() {
+			again <- net.start("b")
+			time.Sleep(20 * time.Millisecond) // enough to hear of it
+		})
+	}
+	a.asked.Store(&comeBack)
+	net.kill(b)
+	b = <-again
+	for deadline := time.Now().Add(5 * time.Second); !b.State().InSync; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the master has no link to it")
+		}
+	}
+}
+
+// calledBy reports whether a function whose name ends like that is on the stack.
+func calledBy(name string) bool {
+	pcs := make([]uintptr, 20)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, name) {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 func TestWatchTellsTheLastState(t *testing.T) {

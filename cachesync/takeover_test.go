@@ -167,6 +167,22 @@ func TestLeadEndsWithItsContext(t *testing.T) {
 	})
 }
 
+func TestNobodyLeadsForAContextThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		defer net.stop()
+		a := net.start("a")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := a.Lead(ctx, term(1, "a")); !errors.Is(err, context.Canceled) {
+			t.Errorf("it leads although nobody waits for it any more: %v", err)
+		}
+		if a.State().Leading {
+			t.Error("it leads")
+		}
+	})
+}
+
 func TestAcceptRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newNetwork(t, 1, nil)

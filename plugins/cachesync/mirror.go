@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 
 	"github.com/understudy-ha/understudy/cachesync"
@@ -100,7 +101,9 @@ func start(config Config, log *slog.Logger) (*running, error) {
 	go func() {
 		err := hub.Run(serving, replicator)
 		if serving.Err() == nil {
-			log.Error("the mirror has lost its line to the peers", "error", err)
+			// A new process is better than one that is cut off from the others.
+			log.Error("the mirror has lost its line to the peers and ends", "error", err)
+			os.Exit(1)
 		}
 		r.hubEnded <- err
 	}()
