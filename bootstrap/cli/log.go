@@ -27,15 +27,28 @@ func nameTrace(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// nodeHandler adds attributes that change over time to each record.
+// nodeHandler adds attributes that change over time to each record. What a record says itself counts: a plugin
+// knows of a promotion before its host does.
 type nodeHandler struct {
 	slog.Handler
 	attrs func() []slog.Attr
 }
 
 func (h nodeHandler) Handle(ctx context.Context, r slog.Record) error {
-	r.AddAttrs(h.attrs()...)
+	for _, a := range h.attrs() {
+		if !has(r, a.Key) {
+			r.AddAttrs(a)
+		}
+	}
 	return h.Handler.Handle(ctx, r)
+}
+
+func has(r slog.Record, key string) (found bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		found = found || a.Key == key
+		return !found
+	})
+	return found
 }
 
 func (h nodeHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

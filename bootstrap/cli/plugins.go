@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/understudy-ha/understudy/bootstrap/config"
 	"github.com/understudy-ha/understudy/bootstrap/host"
@@ -30,7 +32,10 @@ type pluginProcess struct {
 	name, options string
 	first         *loader.Plugin
 	supervisor    *loader.Supervisor
-	version       string
+	// patience is how long it may take to answer what it is told first.
+	patience time.Duration
+	// version is of the process that was told last.
+	version atomic.Pointer[string]
 
 	// An agent has these; election says that it is the node's gate.
 	link     *host.AgentLink
@@ -80,6 +85,7 @@ func (s *setup) launch(ctx context.Context, log *slog.Logger) (*plugins, error) 
 	faults := make([]error, len(set.list))
 	var wg sync.WaitGroup
 	for i, p := range set.list {
+		p.patience = s.cfg.PluginStartTimeout
 		wg.Go(func() { p.first, faults[i] = library.Launch(ctx, p.name) })
 	}
 	wg.Wait()
@@ -105,7 +111,7 @@ func (set *plugins) introduce(ctx context.Context, premain contract.Premain, log
 				return usageError{fmt.Errorf("profiler.plugin.factory: %s and %s both hold an election; name one", other.name, p.name)}
 			}
 		}
-		p.link = host.NewAgentLink(p.name, log)
+		p.link = host.NewAgentLink(p.name, p.election, log)
 		p.link.Up(agent)
 		if slices.ContainsFunc(p.manifest.Interests, func(i contract.Interest) bool { return i.Steps }) {
 			p.exporter = profiler.NewExporter(profiler.DefaultBuffer)
@@ -120,11 +126,25 @@ func (p *pluginProcess) premain(ctx context.Context, process *loader.Plugin, pre
 		return nil, err
 	}
 	premain.Options = p.options
-	if p.manifest, err = agent.Premain(ctx, premain); err != nil {
+	if p.manifest, err = answer(ctx, p.patience, func(ctx context.Context) (contract.Manifest, error) {
+		return agent.Premain(ctx, premain)
+	}); err != nil {
 		return nil, err
 	}
-	p.version = p.manifest.Version
+	version := p.manifest.Version
+	p.version.Store(&version)
 	return agent, nil
+}
+
+// answer bounds a call in which a plugin learns where it is: one that hangs must not hang the node.
+func answer[T any](ctx context.Context, patience time.Duration, call func(context.Context) (T, error)) (T, error) {
+	bounded, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	result, err := call(bounded)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w; it did not answer within plugin.start.timeout=%s", err, patience)
+	}
+	return result, err
 }
 
 // election returns the plugin other than except that holds the gate, if there is one.
@@ -209,13 +229,15 @@ func (p *pluginProcess) meet(ctx context.Context, process *loader.Plugin, node *
 	if err != nil {
 		return err
 	}
-	info, err := mirror.Configure(ctx, contract.MirrorConfig{
-		NodeID: premain.NodeID, Cluster: premain.Cluster, DataDir: premain.DataDir, Properties: premain.Properties,
+	info, err := answer(ctx, p.patience, func(ctx context.Context) (contract.MirrorInfo, error) {
+		return mirror.Configure(ctx, contract.MirrorConfig{
+			NodeID: premain.NodeID, Cluster: premain.Cluster, DataDir: premain.DataDir, Properties: premain.Properties,
+		})
 	})
 	if err != nil {
 		return err
 	}
-	p.version = info.Version
+	p.version.Store(&info.Version)
 	node.MirrorUp(mirror)
 	return nil
 }
@@ -232,13 +254,19 @@ func (p *pluginProcess) detach(err error, node *host.Node) {
 	}
 }
 
-// watch runs the supervisors and the exporters until ctx ends; an error is a plugin that was given up.
-func (set *plugins) watch(ctx context.Context, failed func(error)) (wait func()) {
+// watch runs the supervisors and the exporters until ctx ends. failed is told of a plugin that was given up and that
+// the node cannot do without: an agent that only watches is missed, no more.
+func (set *plugins) watch(ctx context.Context, log *slog.Logger, failed func(error)) (wait func()) {
 	var wg sync.WaitGroup
 	for _, p := range set.list {
 		wg.Go(func() {
-			if err := p.supervisor.Run(ctx); err != nil {
+			err := p.supervisor.Run(ctx)
+			switch {
+			case err == nil:
+			case p.election || p.name == mirrorPlugin:
 				failed(err)
+			default:
+				log.Error("an agent is gone, the node goes on without it", "error", err)
 			}
 		})
 		if p.exporter != nil {

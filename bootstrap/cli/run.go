@@ -83,7 +83,7 @@ func (r *runner) attrs() []slog.Attr {
 func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 	premain := r.premain()
 	if r.plugins, err = r.setup.launch(ctx, r.log); err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
@@ -91,7 +91,7 @@ func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 		err = errors.Join(err, r.plugins.stop(ctx))
 	}()
 	if err := r.plugins.introduce(ctx, premain, r.log); err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	gated := r.plugins.election(nil) != nil
 	if gated && !r.setup.weave.HasKind(profiler.KindAdapter) {
@@ -108,7 +108,7 @@ func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 	node := r.newNode(gated)
 	r.node.Store(node)
 	if err := r.plugins.attach(ctx, node, premain); err != nil {
-		return err
+		return unlessStopped(ctx, err)
 	}
 	control, err := management.Listen(dir.socket(), r)
 	if err != nil {
@@ -118,12 +118,20 @@ func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 	return r.live(ctx, node)
 }
 
+// unlessStopped is the error of a start; one that the order to stop has cut short is a clean stop.
+func unlessStopped(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
 // live runs the node; a plugin that was given up ends it.
 func (r *runner) live(ctx context.Context, node *host.Node) error {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	wait := r.plugins.watch(watching, func(err error) { giveUp(pluginLost{err}) })
+	wait := r.plugins.watch(watching, r.log, func(err error) { giveUp(pluginLost{err}) })
 	err := node.Run(ctx)
 	cancel()
 	wait()
@@ -158,7 +166,7 @@ func (r *runner) newNode(gated bool) *host.Node {
 		Build:     r.build,
 		Lifecycle: r.weaver.Lifecycle(profiler.KindAdapter, r.setup.adapter.ID, "adapter"),
 		Failover:  gated, Mirror: gated && r.plugins.mirror() != nil,
-		Delay: cfg.FailoverDelay, StopTimeout: cfg.StopTimeout,
+		Delay: cfg.FailoverDelay, Patience: time.Duration(cfg.FailoverRetries) * cfg.FailoverDelay, StopTimeout: cfg.StopTimeout,
 		Log: r.log, Clock: host.Boottime, Now: time.Now,
 	})
 }

@@ -64,7 +64,10 @@ func (r *runner) askPlugins(ctx context.Context, node *host.Node, out *controlv1
 func (r *runner) pluginStatus(out *controlv1.StatusResponse) {
 	for _, p := range r.plugins.list {
 		s := p.supervisor.State()
-		ps := &controlv1.PluginStatus{Name: p.name, Version: p.version, State: "running", Restarts: uint32(s.Restarts)}
+		ps := &controlv1.PluginStatus{Name: p.name, State: "running", Restarts: uint32(s.Restarts)}
+		if version := p.version.Load(); version != nil {
+			ps.Version = *version
+		}
 		switch {
 		case s.GivenUp:
 			ps.State = "given up"

@@ -17,13 +17,16 @@ const hookTimeout = 10 * time.Second
 // the plugin's process comes and goes.
 type AgentLink struct {
 	name string
+	// gate: this agent holds the start back until the node is promoted.
+	gate bool
 	log  *slog.Logger
 	link *link[contract.Agent]
 }
 
-// NewAgentLink returns the link to an agent that is not up yet.
-func NewAgentLink(name string, log *slog.Logger) *AgentLink {
-	return &AgentLink{name: name, log: log, link: newLink[contract.Agent]()}
+// NewAgentLink returns the link to an agent that is not up yet. gate says that it is the one that holds the
+// adapter's start back until the node is promoted.
+func NewAgentLink(name string, gate bool, log *slog.Logger) *AgentLink {
+	return &AgentLink{name: name, gate: gate, log: log, link: newLink[contract.Agent]()}
 }
 
 var _ profiler.Hook = (*AgentLink)(nil)
@@ -39,10 +42,10 @@ func isGate(at profiler.Joinpoint) bool {
 	return at.Kind == profiler.KindAdapter && at.Transition == profiler.TransitionStart
 }
 
-// Before implements profiler.Hook. Ahead of the adapter's start it waits as long as it takes, also for a plugin
-// that is being restarted; everywhere else a missing or late agent is passed by.
+// Before implements profiler.Hook. The gate waits as long as it takes, also for a plugin that is being restarted;
+// everywhere else a missing or late agent is passed by.
 func (a *AgentLink) Before(ctx context.Context, at profiler.Joinpoint) error {
-	if isGate(at) {
+	if a.gate && isGate(at) {
 		return a.beforeStart(ctx, at)
 	}
 	agent, up, _ := a.link.get()

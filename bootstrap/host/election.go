@@ -35,14 +35,14 @@ type health struct {
 	reason  string
 	atRest  bool
 	mirror  contract.MirrorState
-	// mirrorDown: the cachesync plugin is wanted and not there.
-	mirrorDown bool
+	// mirrorFault is why the cachesync plugin cannot be used; empty if it can, or none is wanted.
+	mirrorFault string
 }
 
 // stand reports whether this node could lead, and why not.
 func (h health) stand() (bool, string) {
-	if h.canLead && h.mirrorDown {
-		return false, "the cachesync plugin is not up"
+	if h.canLead && h.mirrorFault != "" {
+		return false, h.mirrorFault
 	}
 	return h.canLead, h.reason
 }
@@ -78,6 +78,12 @@ func (e *election) role() (contract.RoleReport, <-chan struct{}) {
 	return e.latest, e.changed
 }
 
+func (e *election) mirrorAnswers() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.health.mirrorFault == ""
+}
+
 func (e *election) since() time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -92,7 +98,7 @@ func (e *election) take(r contract.RoleReport, session <-chan struct{}) {
 	if _, _, now := e.link.get(); now != session {
 		return
 	}
-	if r.Role == contract.RoleMaster {
+	if r.Role == contract.RoleMaster && r.Valid > 0 {
 		e.gate.Renew(r.Term, r.EchoClock, r.EchoClock+r.Valid)
 	}
 	if open, term, _ := e.gate.state(); open && (r.Role != contract.RoleMaster || r.Term != term) {

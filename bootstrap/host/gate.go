@@ -173,7 +173,8 @@ func (p *Pass) Check() error {
 func (p *Pass) confirm(now int64) error {
 	for {
 		p.mu.Lock()
-		if now >= p.validUntil.Load() {
+		// The wait may have taken longer than the lease.
+		if int64(p.gate.clock()) >= p.validUntil.Load() {
 			p.mu.Unlock()
 			p.gate.shutTerm(p.term, "the election has not renewed it in time")
 			return context.Cause(p.ctx)

@@ -131,6 +131,23 @@ func TestGateShutWhileAsking(t *testing.T) {
 	}
 }
 
+// The answer may come after the lease has ended.
+func TestGateLapsesWhileAsking(t *testing.T) {
+	clock := &handClock{}
+	asked := make(chan struct{}, 10)
+	gate := host.NewGate(clock.read, maxGap, func() { asked <- struct{}{} })
+	pass := gate.Open(term7, clock.read(), clock.until(5*time.Second))
+	clock.advance(2 * time.Second)
+	checked := make(chan error)
+	go func() { checked <- pass.Check() }()
+	<-asked
+	clock.advance(8 * time.Second)
+	gate.Renew(term7, clock.read(), clock.read())
+	if err := <-checked; !errors.Is(err, adapter.ErrGateShut) {
+		t.Errorf("passed after the end of the lease: %v", err)
+	}
+}
+
 func BenchmarkGateCheck(b *testing.B) {
 	gate := host.NewGate(host.Boottime, time.Hour, func() {})
 	pass := gate.Open(term7, host.Boottime(), host.Boottime()+time.Hour)

@@ -45,8 +45,8 @@ type Options struct {
 	Failover bool
 	// Mirror: the node has a cachesync plugin.
 	Mirror bool
-	// Delay is the cluster's heartbeat.
-	Delay time.Duration
+	// Delay is the cluster's heartbeat; Patience is how long a master may be silent before it counts as gone.
+	Delay, Patience time.Duration
 	// StopTimeout is how long a clean stop may take to finish what is under way.
 	StopTimeout time.Duration
 	Log         *slog.Logger
@@ -94,6 +94,8 @@ const (
 const (
 	reportsPerDelay = 4
 	minReportEvery  = 10 * time.Millisecond
+	// minPingEvery: a mirror is asked for a sign of life no more often than that, and given as long to answer.
+	minPingEvery = 250 * time.Millisecond
 )
 
 // New returns a node that has not begun to live.
@@ -105,7 +107,9 @@ func New(opt Options) *Node {
 	}
 	n.gate = NewGate(opt.Clock, reportsPerDelay*every, n.election.ask)
 	n.election.gate = n.gate
-	n.election.health.mirrorDown = opt.Mirror
+	if opt.Mirror {
+		n.election.health.mirrorFault = "the cachesync plugin is not up"
+	}
 	return n
 }
 
@@ -114,20 +118,6 @@ func (n *Node) FailoverUp(plugin contract.Failover) { n.election.link.set(plugin
 
 // FailoverDown is called when the failover plugin has died: it counts as a lost mastership.
 func (n *Node) FailoverDown(err error) { n.election.down(err) }
-
-// MirrorUp is called when the cachesync plugin is there and configured.
-func (n *Node) MirrorUp(plugin contract.CacheSync) {
-	n.mirror.set(plugin)
-	n.election.set(func(h *health) { h.mirrorDown = false })
-}
-
-// MirrorDown is called when the cachesync plugin has died. What it holds of this term is with the standbys, so
-// one of them goes on.
-func (n *Node) MirrorDown(err error) {
-	n.gate.Shut("the cachesync plugin has died")
-	n.mirror.clear(err)
-	n.election.set(func(h *health) { h.mirror, h.mirrorDown = contract.MirrorState{}, true })
-}
 
 // Run lives until ctx ends, which is a clean stop, and returns when nothing of the node is under way. It is
 // called once.
@@ -178,10 +168,17 @@ func (n *Node) live(ctx context.Context) error {
 func (n *Node) mastership(ctx context.Context, healthy func()) (err error) {
 	w, err := n.prepare(ctx)
 	if err != nil {
-		n.election.set(func(h *health) { h.canLead, h.reason = false, err.Error() })
+		n.doNotStand(err.Error())
 		return err
 	}
-	defer func() { err = errors.Join(err, n.discard(ctx, w)) }()
+	defer func() {
+		n.election.set(func(h *health) {
+			if h.canLead {
+				h.canLead, h.reason = false, "the adapter is being built anew"
+			}
+		})
+		err = errors.Join(err, n.discard(ctx, w))
+	}()
 	n.setPhase(PhaseStandby, "")
 	n.election.set(func(h *health) { h.canLead, h.reason, h.atRest = true, "", true })
 
@@ -190,18 +187,26 @@ func (n *Node) mastership(ctx context.Context, healthy func()) (err error) {
 			n.withdraw(ctx)
 			return nil
 		}
-		n.election.set(func(h *health) { h.canLead, h.reason = false, err.Error() })
+		n.doNotStand(err.Error())
 		return fmt.Errorf("start of the adapter: %w", err)
 	}
 	gate, term, err := n.open(ctx)
 	if err != nil {
 		n.afterStart(ctx, err)
+		if ctx.Err() != nil {
+			n.withdraw(ctx)
+		}
 		n.log.Debug("not promoted after all", "reason", err)
 		return nil
 	}
 	n.election.set(func(h *health) { h.atRest = false })
-	failure := n.work(gate.Context(), ctx.Done(), w, gate, term, healthy) //nolint:contextcheck // a mastership outlives the order to stop, and ends with its gate
+	failure := n.work(gate.Context(), ctx, w, gate, term, healthy)
 	return errors.Join(failure, n.standDown(ctx, w, term, failure))
+}
+
+// doNotStand keeps this node from being promoted until it says otherwise.
+func (n *Node) doNotStand(reason string) {
+	n.election.set(func(h *health) { h.canLead, h.reason = false, reason })
 }
 
 // prepare builds and initialises the workload.
@@ -233,27 +238,29 @@ func (n *Node) open(ctx context.Context) (adapter.Gate, contract.Term, error) {
 }
 
 // work seals the mirror, starts the workload and waits for the end of the mastership: held ends when the gate is
-// shut, stop is closed when the node has been asked to end. The error says why the workload could not start.
-func (n *Node) work(held context.Context, stop <-chan struct{}, w Workload, gate adapter.Gate, term contract.Term,
-	healthy func(),
-) error {
+// shut, stop when the node has been asked to end. The error says why the workload could not start.
+func (n *Node) work(held, stop context.Context, w Workload, gate adapter.Gate, term contract.Term, healthy func()) error {
 	n.setPhase(PhasePromoted, "")
+	// What is running outlives the order to stop, so that it can be finished; what is only starting does not.
+	starting, cancel := context.WithCancel(held)
+	defer cancel()
+	defer context.AfterFunc(stop, cancel)()
 	run := adapter.Run{Gate: gate, Mirror: noMirror{}}
 	if n.opt.Mirror && !term.IsZero() {
-		seal, cancel := context.WithTimeout(held, sealTimeout)
+		sealing, cancel := context.WithTimeout(starting, sealTimeout)
 		defer cancel()
 		var err error
-		if run.Mirror, run.InFlight, err = n.seal(seal, term); err != nil {
-			if held.Err() != nil {
-				return nil
+		if run.Mirror, run.InFlight, err = n.seal(sealing, term); err != nil {
+			if starting.Err() != nil {
+				return nil // not the mirror's fault
 			}
 			return fmt.Errorf("seal the mirror under term %s: %w", term, err)
 		}
 	}
-	err := w.Start(held, run)
+	err := w.Start(starting, run)
 	n.afterStart(held, err)
 	if err != nil {
-		if held.Err() != nil {
+		if starting.Err() != nil {
 			return nil // not the workload's fault
 		}
 		return fmt.Errorf("start of the adapter: %w", err)
@@ -261,7 +268,7 @@ func (n *Node) work(held context.Context, stop <-chan struct{}, w Workload, gate
 	healthy()
 	n.setPhase(PhaseRunning, "")
 	select {
-	case <-stop:
+	case <-stop.Done():
 	case <-held.Done():
 		n.log.Warn("demoted: the work is stopped", "reason", context.Cause(held))
 	}
@@ -304,7 +311,7 @@ func (n *Node) standDown(ctx context.Context, w Workload, term contract.Term, fa
 	n.gate.shutTerm(term, "stopping")
 	ctx, cancel = context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
-	if plugin, up, _ := n.mirror.get(); up {
+	if plugin, up, _ := n.mirror.get(); up && n.election.mirrorAnswers() {
 		if err := plugin.Follow(ctx); err != nil {
 			n.log.Warn("the mirror was not let go", "error", err)
 		}
@@ -326,7 +333,7 @@ func (n *Node) standDown(ctx context.Context, w Workload, term contract.Term, fa
 // wait for its silence.
 func (n *Node) withdraw(ctx context.Context) {
 	n.setPhase(PhaseStopping, "")
-	n.election.set(func(h *health) { h.canLead, h.reason = false, "stopping" })
+	n.doNotStand("stopping")
 	role, _ := n.election.role()
 	if role.Role != contract.RoleMaster {
 		return
@@ -349,29 +356,6 @@ func (n *Node) discard(ctx context.Context, w Workload) error {
 		return fmt.Errorf("close of the adapter: %w", err)
 	}
 	return nil
-}
-
-// watchMirror keeps the election informed of how far the mirror is, and stands down for a higher term.
-func (n *Node) watchMirror(ctx context.Context) {
-	for {
-		plugin, replaced, err := n.mirror.wait(ctx)
-		if err != nil {
-			return
-		}
-		err = plugin.Watch(ctx, func(s contract.MirrorState) {
-			if open, term, _ := n.gate.state(); open && term.Less(s.RefusedBy) {
-				n.gate.shutTerm(term, "a standby knows the higher term "+s.RefusedBy.String())
-			}
-			n.election.set(func(h *health) { h.mirror = s })
-		})
-		n.log.Debug("the watch of the mirror ended", "error", err)
-		select {
-		case <-replaced:
-		case <-time.After(n.opt.Delay):
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // start is the joinpoint of the gate. The workload runs the hooks of its other changes itself.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,6 +138,7 @@ type fakeMirror struct {
 	diary  *diary
 	result contract.CommitResult
 	state  chan contract.MirrorState
+	hung   atomic.Bool
 }
 
 func (m *fakeMirror) Lead(_ context.Context, term contract.Term) (contract.Lead, error) {
@@ -153,6 +155,13 @@ func (m *fakeMirror) Commit(_ contract.Term, _ contract.Op, quiet bool, settle f
 	if !quiet || m.result != contract.Committed {
 		settle(m.result, nil)
 	}
+}
+
+func (m *fakeMirror) Status(ctx context.Context) (contract.MirrorStatus, error) {
+	if m.hung.Load() {
+		<-ctx.Done()
+	}
+	return contract.MirrorStatus{}, ctx.Err()
 }
 
 func (m *fakeMirror) Watch(ctx context.Context, changed func(contract.MirrorState)) error {
@@ -204,7 +213,8 @@ type stage struct {
 
 func newStage(t *testing.T, failover bool) *stage { return newStageWith(t, failover, nil) }
 
-func newStageWith(t *testing.T, failover bool, buildErr error) *stage {
+// newStageWith is a stage with another workload around the fake one, or an error in place of it.
+func newStageWith(t *testing.T, failover bool, build func(*fakeWorkload) (host.Workload, error)) *stage {
 	t.Helper()
 	d := &diary{}
 	s := &stage{
@@ -213,11 +223,14 @@ func newStageWith(t *testing.T, failover bool, buildErr error) *stage {
 	}
 	start := time.Now()
 	opt := host.Options{
-		NodeID: "a", Cluster: "c", AdapterID: "orders", Failover: failover, Mirror: failover, Delay: time.Second,
+		NodeID: "a", Cluster: "c", AdapterID: "orders", Failover: failover, Mirror: failover, Delay: time.Second, Patience: 5 * time.Second,
 		StopTimeout: time.Minute, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 		Clock: func() time.Duration { return time.Since(start) },
 		Build: func() (host.Workload, error) {
-			return s.workload, buildErr
+			if build != nil {
+				return build(s.workload)
+			}
+			return s.workload, nil
 		},
 	}
 	if failover {
@@ -348,7 +361,9 @@ func TestNodeWhoseWorkDoesNotStopEndsWithoutResigning(t *testing.T) {
 
 func TestNodeThatCannotBuildDoesNotStand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStageWith(t, true, errors.New("adapter.yaml:3: no such component"))
+		s := newStageWith(t, true, func(*fakeWorkload) (host.Workload, error) {
+			return nil, errors.New("adapter.yaml:3: no such component")
+		})
 		synctest.Wait()
 		_, report, _ := s.failover.now()
 		if report.CanLead || !strings.Contains(report.Reason, "adapter.yaml:3") {
@@ -411,5 +426,28 @@ func TestNodeWithoutFailoverStartsAtOnce(t *testing.T) {
 		s.expect(t, "start term= in-flight=0")
 		s.end(t)
 		s.expect(t, "stop gate-open=true")
+	})
+}
+
+// The work would stand still while the heartbeats go on.
+func TestNodeStandsDownWhenTheMirrorHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, true)
+		s.failover.promote(term7)
+		synctest.Wait()
+		s.take()
+		s.mirror.hung.Store(true)
+		time.Sleep(10 * time.Second)
+		s.expect(t, "stop gate-open=false", "resign 7:a")
+		if _, report, _ := s.failover.now(); report.CanLead || !strings.Contains(report.Reason, "does not answer") {
+			t.Errorf("can-lead=%v because %q", report.CanLead, report.Reason)
+		}
+		s.mirror.hung.Store(false)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if _, report, _ := s.failover.now(); !report.CanLead {
+			t.Errorf("cannot lead with a mirror that answers again: %q", report.Reason)
+		}
+		s.end(t)
 	})
 }
