@@ -81,7 +81,7 @@ type Config struct {
 
 	// StopTimeout is how long a clean stop may take.
 	StopTimeout time.Duration
-	// PluginStartTimeout is how long a plugin may take from its launch to its handshake.
+	// PluginStartTimeout is how long a plugin may take from its launch to its first answer.
 	PluginStartTimeout time.Duration
 	PluginChecksums    Checksums
 
@@ -93,6 +93,10 @@ type Config struct {
 	FailoverRetries int
 	// FailoverInterface is the network interface of the heartbeats; empty is the system's choice.
 	FailoverInterface string
+	// FailoverEvidence: the processes of the nodes can be watched. FailoverLiveness is host:port of the socket for
+	// that; empty is a free port on the interface.
+	FailoverEvidence Toggle
+	FailoverLiveness string
 
 	CacheSyncEnabled Toggle
 

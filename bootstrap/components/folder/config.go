@@ -37,6 +37,9 @@ type ConsumerConfig struct {
 	Logger *slog.Logger
 }
 
+// defaultMaxSize leaves room for the metadata: the mirror takes messages of up to 64 MiB, metadata and all.
+const defaultMaxSize = 60 << 20
+
 // ReadConsumerConfig reads the options; relative paths begin at dir. What is wrong stays in fields.
 func ReadConsumerConfig(fields *document.Fields, dir string) ConsumerConfig {
 	config := ConsumerConfig{
@@ -44,7 +47,7 @@ func ReadConsumerConfig(fields *document.Fields, dir string) ConsumerConfig {
 		Filter:    fields.Text("filter", "*"),
 		Poll:      fields.Duration("poll", 200*time.Millisecond, time.Millisecond),
 		Quiet:     fields.Duration("quiet", 0, 0),
-		MaxSize:   fields.Size("max-size", 64<<20),
+		MaxSize:   fields.Size("max-size", defaultMaxSize),
 		ByTime:    fields.Choice("order", "name", "name", "time") == "time",
 		Shared:    fields.Bool("shared", true),
 		Create:    fields.Bool("create", false),
