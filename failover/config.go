@@ -22,6 +22,7 @@ const (
 	keyDelay     = "failover.delay"
 	keyRetries   = "failover.retries"
 	keyPriority  = "failover.priority"
+	keyEvidence  = "failover.evidence"
 )
 
 // The limits of the timing. With fewer than three retries a single lost datagram, or a late one, would make
@@ -44,6 +45,8 @@ type Config struct {
 	Retries int
 	// Priority decides between candidates whose mirrors are equally good; the higher leads first.
 	Priority int
+	// Evidence: the process of the master's host is watched, so that its crash is noticed at once.
+	Evidence bool
 	// AdapterDigest is compared between the nodes; empty means not known.
 	AdapterDigest string
 
@@ -57,11 +60,12 @@ type Config struct {
 // DefaultConfig returns the defaults of Interlok's failover.
 func DefaultConfig() Config {
 	return Config{
-		Delay:   time.Second,
-		Retries: 5,
-		Group:   netip.AddrFrom4([4]byte{230, 0, 0, 1}),
-		Port:    2710,
-		TTL:     1,
+		Delay:    time.Second,
+		Retries:  5,
+		Evidence: true,
+		Group:    netip.AddrFrom4([4]byte{230, 0, 0, 1}),
+		Port:     2710,
+		TTL:      1,
 	}
 }
 
@@ -147,6 +151,13 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 		}
 		return err
 	})
+	read(keyEvidence, func(text string) error {
+		evidence, err := parseBool(text)
+		if err == nil {
+			c.Evidence = evidence
+		}
+		return err
+	})
 	read(keyGroup, func(text string) error {
 		group, err := netip.ParseAddr(text)
 		if err != nil {
@@ -156,6 +167,17 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 		return nil
 	})
 	return c, errors.Join(append(faults, c.Validate())...)
+}
+
+// parseBool takes the two words only: whoever writes "no" should not get what 0 means elsewhere.
+func parseBool(text string) (bool, error) {
+	switch text {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", text)
 }
 
 // parseDelay takes milliseconds, as the old property files have them, or a duration with its unit.

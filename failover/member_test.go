@@ -29,8 +29,16 @@ type member struct {
 	log       *lines
 	stop      func() error
 
-	mu   sync.Mutex // guards host
-	host election.Host
+	mu     sync.Mutex // guards host and hushed
+	host   election.Host
+	hushed bool
+}
+
+// hush ends the reports of the host.
+func (m *member) hush() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hushed = true
 }
 
 func (m *member) setHost(host election.Host) {
@@ -46,6 +54,11 @@ func (m *member) role() election.Role {
 
 func join(t *testing.T, network *memnet.Network, id string, store *memoryStore, log *lines) *member {
 	t.Helper()
+	return joinWith(t, network, id, store, log, nil)
+}
+
+func joinWith(t *testing.T, network *memnet.Network, id string, store *memoryStore, log *lines, dial failover.Dialer) *member {
+	t.Helper()
 	transport, err := network.Join(id)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +67,7 @@ func join(t *testing.T, network *memnet.Network, id string, store *memoryStore, 
 	cfg.NodeID, cfg.Cluster, cfg.Delay, cfg.Retries = id, "orders", delay, 4
 	origin := time.Now().Add(-time.Hour)
 	clock := func() time.Duration { return time.Since(origin) }
-	node, err := failover.NewNode(cfg, transport, store, slog.New(slog.NewTextHandler(log, nil)), clock)
+	node, err := failover.NewNode(cfg, transport, store, slog.New(slog.NewTextHandler(log, nil)), clock, dial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +95,11 @@ func (m *member) speak(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		m.mu.Lock()
-		host := m.host
+		host, hushed := m.host, m.hushed
 		m.mu.Unlock()
+		if hushed {
+			return
+		}
 		if _, err := m.Report(ctx, host); err != nil {
 			return
 		}

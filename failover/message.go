@@ -29,6 +29,7 @@ func toDatagram(cluster string, msg election.Message) *failoverv1.Datagram {
 	case election.Heartbeat:
 		d.Body = &failoverv1.Datagram_Heartbeat{Heartbeat: &failoverv1.Heartbeat{
 			Term: toTerm(body.Term), Sequence: body.Sequence, Members: body.Members,
+			Liveness: toLiveness(body.Liveness),
 		}}
 	case election.Presence:
 		d.Body = &failoverv1.Datagram_Presence{Presence: &failoverv1.Presence{Asks: body.Asks}}
@@ -67,7 +68,10 @@ func fromDatagram(d *failoverv1.Datagram) election.Message {
 	switch body := d.GetBody().(type) {
 	case *failoverv1.Datagram_Heartbeat:
 		b := body.Heartbeat
-		msg.Body = election.Heartbeat{Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Members: b.GetMembers()}
+		msg.Body = election.Heartbeat{
+			Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Members: b.GetMembers(),
+			Liveness: election.Liveness{Address: b.GetLiveness().GetAddress(), Process: b.GetLiveness().GetProcess()},
+		}
 	case *failoverv1.Datagram_Presence:
 		msg.Body = election.Presence{Asks: body.Presence.GetAsks()}
 	case *failoverv1.Datagram_Claim:
@@ -94,6 +98,13 @@ func toTerm(t election.Term) *clusterv1.Term {
 
 func fromTerm(t *clusterv1.Term) election.Term {
 	return election.Term{Number: t.GetNumber(), Node: t.GetNodeId()}
+}
+
+func toLiveness(l election.Liveness) *failoverv1.Liveness {
+	if l == (election.Liveness{}) {
+		return nil
+	}
+	return &failoverv1.Liveness{Address: l.Address, Process: l.Process}
 }
 
 func toStanding(s election.Standing) *failoverv1.Standing {

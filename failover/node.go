@@ -40,6 +40,10 @@ type Status struct {
 	// Dropped counts datagrams by cause.
 	Dropped        map[string]uint64
 	Sent, Received uint64
+	// Watched is the master's host whose process is watched; its Term is zero if there is none. WatchConnected: it
+	// has been met, so that its crash would be noticed at once.
+	Watched        election.Watch
+	WatchConnected bool
 }
 
 // Peer is another node, as this one heard it.
@@ -58,6 +62,7 @@ type Node struct {
 	log       *slog.Logger
 	clock     Clock
 	saved     Saved
+	watcher   *watcher // nil without evidence
 
 	running atomic.Bool
 	calls   chan func()
@@ -70,14 +75,15 @@ type Node struct {
 	// The rest belongs to the goroutine of Run.
 	machine        *election.Machine
 	reportedAt     time.Duration
+	watched        election.Watch
 	sent, received uint64
 	dropped        map[string]uint64
 	quiet          quiet
 }
 
 // NewNode reads what was saved and prepares a node; nothing runs before Run. The transport stays its opener's,
-// who closes it when Run has returned. clock may be nil and is SystemClock then.
-func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clock Clock) (*Node, error) {
+// who closes it when Run has returned. clock and dial may be nil and are SystemClock and NetDialer then.
+func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clock Clock, dial Dialer) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -88,14 +94,20 @@ func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clo
 	if clock == nil {
 		clock = SystemClock()
 	}
+	if dial == nil {
+		dial = NetDialer()
+	}
 	n := &Node{
 		cfg: cfg, transport: transport, store: store, log: log, clock: clock, saved: saved,
 		calls: make(chan func()), done: make(chan struct{}),
 		state: State{Role: election.Starting, Reason: "not running yet"}, changed: make(chan struct{}),
 		dropped: make(map[string]uint64),
 	}
+	if cfg.Evidence {
+		n.watcher = newWatcher(cfg, dial, clock, log)
+	}
 	log.Info("Creating listener...", "group", cfg.Group, "port", cfg.Port, "interface", cfg.Interface)
-	log.Info("Creating broadcaster...", "delay", cfg.Delay, "retries", cfg.Retries)
+	log.Info("Creating broadcaster...", "delay", cfg.Delay.String(), "retries", cfg.Retries)
 	return n, nil
 }
 
@@ -129,6 +141,15 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 func (n *Node) loop(ctx context.Context) error {
+	var gone chan election.PeerGone
+	if n.watcher != nil {
+		gone = n.watcher.gone
+		life, cancel := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		watching.Go(func() { n.watcher.run(life) })
+		defer watching.Wait()
+		defer cancel()
+	}
 	n.step(election.Tick{At: n.clock()})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -142,6 +163,8 @@ func (n *Node) loop(ctx context.Context) error {
 				return errors.New("failover: the transport has ended, no datagrams can be received any more")
 			}
 			n.receive(packet)
+		case evidence := <-gone:
+			n.step(evidence)
 		case call := <-n.calls:
 			call()
 		case <-timer.C:
@@ -177,6 +200,15 @@ func (n *Node) step(event election.Event) {
 		}
 	}
 	n.publishMachine()
+	n.watchMaster()
+}
+
+// watchMaster turns the watcher to the master in whom the machine believes.
+func (n *Node) watchMaster() {
+	if watch := n.machine.Watch(); n.watcher != nil && watch != n.watched {
+		n.watched = watch
+		n.watcher.turn(watch)
+	}
 }
 
 // execute does one action. The error is that of SaveTerm: what follows it must not be done then.
@@ -187,9 +219,9 @@ func (n *Node) execute(action election.Action) error {
 	case election.Send:
 		n.send(a.Message)
 	case election.Promote:
-		n.log.Info("Promoted to Master node", "term", a.Term.String())
+		n.log.Info("Promoted to Master node", "role", "master", "term", a.Term.String(), "cause", a.Cause.String())
 		n.publishMachine()
-		n.log.Info("Failover Manager has been promoted", "term", a.Term.String())
+		n.log.Info("Failover Manager has been promoted", "role", "master", "term", a.Term.String())
 	case election.Demote:
 		// The host hears of it before the other nodes do.
 		n.publishMachine()
@@ -197,7 +229,7 @@ func (n *Node) execute(action election.Action) error {
 		if a.Planned {
 			say = n.log.Info
 		}
-		say("Demoted to standby", "term", a.Term.String(), "reason", a.Reason)
+		say("Demoted to standby", "role", "standby", "term", a.Term.String(), "reason", a.Reason)
 	case election.SaveNodes:
 		if err := n.store.SaveNodes(a.Nodes); err != nil {
 			n.log.Warn("the list of nodes could not be saved; the next start may take a little longer", "error", err)
@@ -265,6 +297,12 @@ func (n *Node) Report(ctx context.Context, host election.Host) (State, error) {
 	return state, err
 }
 
+// HostLost tells that the host has gone, or has broken with this process. Nothing is vouched for until it reports
+// again: what it does is not known any more.
+func (n *Node) HostLost(ctx context.Context) error {
+	return n.do(ctx, func() { n.step(election.HostLost{At: n.clock()}) })
+}
+
 // Resign gives up a term, and tells the others before it returns. The host's gate must be shut and its work at
 // rest. To resign a term that is not held is no error.
 func (n *Node) Resign(ctx context.Context, term election.Term) error {
@@ -281,6 +319,9 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 			Dropped: make(map[string]uint64, len(n.dropped)),
 		}
 		status.State, _ = n.State()
+		if n.watcher != nil {
+			status.Watched, status.WatchConnected = n.watched, n.watcher.connected(n.watched)
+		}
 		for cause, count := range n.dropped {
 			status.Dropped[cause] = count
 		}

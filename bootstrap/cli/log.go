@@ -4,10 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
-)
 
-// LevelTrace is below debug: the lifecycle lines of single components, as Interlok has them.
-const LevelTrace = slog.Level(-8)
+	"github.com/understudy-ha/understudy/bootstrap/config"
+)
 
 // newLogger writes text or JSON lines. Each carries what attrs returns at that moment: the node, its role and
 // its term.
@@ -21,7 +20,7 @@ func newLogger(w io.Writer, format string, level slog.Level, attrs func() []slog
 }
 
 func nameTrace(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.LevelKey && a.Value.Any() == LevelTrace {
+	if len(groups) == 0 && a.Key == slog.LevelKey && a.Value.Any() == config.LevelTrace {
 		return slog.String(slog.LevelKey, "TRACE")
 	}
 	return a

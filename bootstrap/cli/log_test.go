@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"log/slog"
 	"testing"
+
+	"github.com/understudy-ha/understudy/bootstrap/config"
 )
 
 func TestLogLines(t *testing.T) {
@@ -13,10 +15,10 @@ func TestLogLines(t *testing.T) {
 		return []slog.Attr{slog.String("node", "a"), slog.String("role", "standby")}
 	}
 	var out bytes.Buffer
-	log := newLogger(&out, "json", LevelTrace, attrs)
+	log := newLogger(&out, "json", config.LevelTrace, attrs)
 	log.Info("hello")
 	log.With("plugin", "failover").Info("Promoted to Master node", "role", "master")
-	log.Log(context.Background(), LevelTrace, "fine")
+	log.Log(context.Background(), config.LevelTrace, "fine")
 
 	want := []map[string]any{
 		{"level": "INFO", "msg": "hello", "node": "a", "role": "standby"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
 	"github.com/understudy-ha/understudy/bootstrap/components"
+	"github.com/understudy-ha/understudy/bootstrap/config"
 	"github.com/understudy-ha/understudy/bootstrap/host"
 	"github.com/understudy-ha/understudy/bootstrap/management"
 	"github.com/understudy-ha/understudy/plugins/contract"
@@ -161,13 +162,20 @@ func (r *runner) premain() contract.Premain {
 
 func (r *runner) newNode(gated bool) *host.Node {
 	cfg := r.setup.cfg
+	var liveness *host.LivenessConfig
+	if cfg.FailoverEvidence == config.ToggleOn {
+		liveness = &host.LivenessConfig{
+			Listen: cfg.FailoverLiveness, Interface: cfg.FailoverInterface, Group: cfg.Properties()["failover.group"],
+		}
+	}
 	return host.New(host.Options{
 		NodeID: r.nodeID, Cluster: r.setup.cluster(), AdapterID: r.setup.adapter.ID,
 		Build:     r.build,
 		Lifecycle: r.weaver.Lifecycle(profiler.KindAdapter, r.setup.adapter.ID, "adapter"),
 		Failover:  gated, Mirror: gated && r.plugins.mirror() != nil,
 		Delay: cfg.FailoverDelay, Patience: time.Duration(cfg.FailoverRetries) * cfg.FailoverDelay, StopTimeout: cfg.StopTimeout,
-		Log: r.log, Clock: host.Boottime, Now: time.Now,
+		Liveness: liveness,
+		Log:      r.log, Clock: host.Boottime, Now: time.Now,
 	})
 }
 

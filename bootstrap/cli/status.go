@@ -72,6 +72,13 @@ func printStatus(w io.Writer, s *controlv1.StatusResponse) error {
 	if s.MasterId != "" && s.MasterId != s.NodeId {
 		row("master", "%s", s.MasterId)
 	}
+	if w := s.Election.GetWatched(); w != nil {
+		connected := "not connected: its crash would be noticed by its silence only"
+		if w.Connected {
+			connected = "connected"
+		}
+		row("watched", "%s at %s, %s", w.NodeId, w.Address, connected)
+	}
 	if s.Reason != "" {
 		row("why", "%s", s.Reason)
 	}

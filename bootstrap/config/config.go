@@ -41,6 +41,9 @@ const (
 	LogJSON LogFormat = "json"
 )
 
+// LevelTrace is below debug: the lifecycle lines of single components, as Interlok has them.
+const LevelTrace = slog.LevelDebug - 4
+
 // Checksums is what happens to a plugin that lib/SHA256SUMS does not vouch for.
 type Checksums string
 

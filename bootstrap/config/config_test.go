@@ -95,7 +95,7 @@ func TestDefaults(t *testing.T) {
 		"log.format": "text", "log.level": "info", "stop.timeout": "30s", "plugin.start.timeout": "10s",
 		"plugin.checksums": "enforce",
 		"failover.group":   "230.0.0.1", "failover.port": "2710", "failover.delay": "1000", "failover.retries": "5",
-		"failover.ttl": "1", "failover.priority": "0",
+		"failover.ttl": "1", "failover.priority": "0", "failover.evidence": "true",
 		"cachesync.enabled": "auto", "cachesync.group": "230.0.0.1", "cachesync.port": "4446", "cachesync.ttl": "1",
 		"cachesync.mode": "sync", "cachesync.lag.timeout": "2s", "cachesync.dedupe.count": "100000",
 		"cachesync.dedupe.time": "24h",
@@ -113,7 +113,7 @@ func TestDefaults(t *testing.T) {
 		AdapterFile: in("config/adapter.yaml"), DataDir: in("data"), LibDir: in("lib"),
 		LogFormat: config.LogText, LogLevel: slog.LevelInfo,
 		StopTimeout: 30 * time.Second, PluginStartTimeout: 10 * time.Second, PluginChecksums: config.ChecksumsEnforce,
-		FailoverDelay: time.Second, FailoverRetries: 5, CacheSyncEnabled: config.ToggleAuto,
+		FailoverDelay: time.Second, FailoverRetries: 5, FailoverEvidence: config.ToggleOn, CacheSyncEnabled: config.ToggleAuto,
 	})
 }
 
@@ -137,6 +137,7 @@ func TestEveryField(t *testing.T) {
 			"plugin.start.timeout=2s", "plugin.checksums=off", "profiler.plugin.factory = failover, metrics ,failover,",
 			"org.aspectj.weaver.loadtime.configuration=weave.xml",
 			"failover.delay=200ms", "failover.retries=3", "failover.interface=lo", "cachesync.enabled=false",
+			"failover.evidence=false", "failover.liveness.listen=10.0.0.7:4711",
 			"their.own=x",
 		}, "\n"),
 		"orders.yaml":      "",
@@ -151,6 +152,7 @@ func TestEveryField(t *testing.T) {
 		StopTimeout: 1500 * time.Millisecond, PluginStartTimeout: 2 * time.Second, PluginChecksums: config.ChecksumsOff,
 		Factories:     []string{"failover", "metrics", "audit"},
 		FailoverDelay: 200 * time.Millisecond, FailoverRetries: 3, FailoverInterface: "lo",
+		FailoverEvidence: config.ToggleOff, FailoverLiveness: "10.0.0.7:4711",
 		CacheSyncEnabled: config.ToggleOff,
 	})
 	properties := c.Properties()

@@ -88,7 +88,7 @@ func TestFaults(t *testing.T) {
 		}},
 
 		{"-D", props("failover.retries=7"), config.Options{Defines: define("failover.retries", "many")}, []string{
-			`-D: failover.retries: "many" is not allowed; want a whole number from 2 to 1000`,
+			`-D: failover.retries: "many" is not allowed; want a whole number from 3 to 1000`,
 		}},
 	}
 	for _, test := range tests {
@@ -127,7 +127,7 @@ func TestValues(t *testing.T) {
 		{"cluster.name", strings.Repeat("x", 129), `"` + strings.Repeat("x", 80) + `"... is not allowed; want at most 128 bytes of printable text`},
 		{"log.format", "xml", `"xml" is not allowed; want text or json`},
 		{"log.level", "Error", ""},
-		{"log.level", "trace", `"trace" is not allowed; want debug, info, warn or error`},
+		{"log.level", "loud", `"loud" is not allowed; want trace, debug, info, warn or error`},
 		{"plugin.checksums", "true", `"true" is not allowed; want enforce, warn or off`},
 		{"stop.timeout", "1", ""},
 		{"stop.timeout", "0", `"0" is too short; the least is 1ms`},
@@ -151,8 +151,8 @@ func TestValues(t *testing.T) {
 		{"failover.delay", "9ms", `"9ms" is too short; the least is 10ms`},
 		{"failover.delay", "-1000", `"-1000" is too short; the least is 10ms`},
 		{"failover.delay", "soon", `"soon"` + noDuration},
-		{"failover.retries", "2", ""},
-		{"failover.retries", "1", `"1" is not allowed; want a whole number from 2 to 1000`},
+		{"failover.retries", "3", ""},
+		{"failover.retries", "1", `"1" is not allowed; want a whole number from 3 to 1000`},
 		{"failover.interface", "Ethernet 2", ""},
 		{"failover.ttl", "256", `"256" is not allowed; want a whole number from 0 to 255`},
 		{"failover.priority", "-5", ""},
@@ -201,9 +201,9 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 	checkLines(t, "faults", lines(dir, err.Error()), []string{
 		`adapter.config: "adapter.yaml" was not found; looked for DIR/config/adapter.yaml, DIR/adapter.yaml`,
-		`bootstrap.properties:1: failover.retries: "1" is not allowed; want a whole number from 2 to 1000`,
+		`bootstrap.properties:1: failover.retries: "1" is not allowed; want a whole number from 3 to 1000`,
 		`bootstrap.properties:2: a value without a key; want key=value`,
-		`bootstrap.properties:3: log.level: "loud" is not allowed; want debug, info, warn or error`,
+		`bootstrap.properties:3: log.level: "loud" is not allowed; want trace, debug, info, warn or error`,
 		`config/profiler.properties:2: profiler.plugin.factory: "a/b" is not the name of a plugin; want the name of a file in lib.dir, say failover`,
 		`-D: failover.port: "x" is not allowed; want a whole number from 1 to 65535`,
 		`-D: failover.delay: "y" is not a duration; want milliseconds (1500), or a number with a unit (1.5s, 200ms, 2m)`,

@@ -51,8 +51,11 @@ func knownKeys() []key {
 		{"failover.port", "2710", number(1, math.MaxUint16, nil)},
 		{"failover.delay", "1000",
 			duration(10*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.FailoverDelay })},
-		{"failover.retries", "5", number(2, 1000, func(c *Config) *int { return &c.FailoverRetries })},
+		{"failover.retries", "5", number(3, 1000, func(c *Config) *int { return &c.FailoverRetries })},
 		{"failover.interface", "", text(checkTitle, func(c *Config) *string { return &c.FailoverInterface })},
+		{"failover.evidence", string(ToggleOn),
+			choice(func(c *Config) *Toggle { return &c.FailoverEvidence }, ToggleOn, ToggleOff)},
+		{"failover.liveness.listen", "", text(listenAddress, func(c *Config) *string { return &c.FailoverLiveness })},
 		{"failover.ttl", "1", number(0, math.MaxUint8, nil)},
 		{"failover.priority", "0", number(math.MinInt32, math.MaxInt32, nil)},
 
@@ -186,11 +189,14 @@ func editDistance(a, b string) int {
 
 func logLevel(value string) (slog.Level, error) {
 	var level slog.Level
+	if strings.EqualFold(value, "trace") {
+		return LevelTrace, nil
+	}
 	for _, name := range []string{"debug", "info", "warn", "error"} {
 		if strings.EqualFold(value, name) {
 			err := level.UnmarshalText([]byte(name))
 			return level, err
 		}
 	}
-	return level, fmt.Errorf("%s is not allowed; want debug, info, warn or error", quoted(value))
+	return level, fmt.Errorf("%s is not allowed; want trace, debug, info, warn or error", quoted(value))
 }

@@ -55,44 +55,44 @@ func TestMain(m *testing.M) {
 }
 
 // binaries builds the binaries, or skips the test.
-func binaries(t *testing.T) cluster.Binaries {
-	t.Helper()
+func binaries(tb testing.TB) cluster.Binaries {
+	tb.Helper()
 	if testing.Short() {
-		t.Skip("whole-system tests take their time; run without -short")
+		tb.Skip("whole-system tests take their time; run without -short")
 	}
 	binaries, err := built()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return binaries
 }
 
 // newCluster lays out a cluster that lives as long as the test. At the end nothing of it may be left running, and
 // no node may have said anything that is not a line of its log.
-func newCluster(t *testing.T, options cluster.Options) *cluster.Cluster {
-	t.Helper()
+func newCluster(tb testing.TB, options cluster.Options) *cluster.Cluster {
+	tb.Helper()
 	if options.Binaries == (cluster.Binaries{}) {
-		options.Binaries = binaries(t)
+		options.Binaries = binaries(tb)
 	}
 	if options.Dir == "" {
-		options.Dir = t.TempDir()
+		options.Dir = tb.TempDir()
 	}
 	c, err := cluster.New(options)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 		for _, node := range c.Nodes {
 			for _, line := range node.Log.Lines(0) {
 				if strings.Contains(line.Raw, "DATA RACE") || strings.Contains(line.Raw, "panic:") {
-					t.Errorf("%s: %s", node.ID, line.Raw)
+					tb.Errorf("%s: %s", node.ID, line.Raw)
 				}
 			}
-			if t.Failed() {
-				t.Logf("log of %s:\n%s", node.ID, tail(node.Log.String(), 60))
+			if tb.Failed() {
+				tb.Logf("log of %s:\n%s", node.ID, tail(node.Log.String(), 60))
 			}
 		}
 	})
@@ -100,10 +100,10 @@ func newCluster(t *testing.T, options cluster.Options) *cluster.Cluster {
 }
 
 // within is a context that ends with the test, or when patience has run out.
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
+func within(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
+	tb.Cleanup(cancel)
 	return ctx
 }
 
@@ -113,21 +113,21 @@ func tail(text string, lines int) string {
 }
 
 // up starts all nodes and returns the master, with every other node in sync.
-func up(t *testing.T, c *cluster.Cluster) *cluster.Node {
-	t.Helper()
+func up(tb testing.TB, c *cluster.Cluster) *cluster.Node {
+	tb.Helper()
 	if err := c.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return settled(t, c)
+	return settled(tb, c)
 }
 
 // settled waits until one of the running nodes leads and the others mirror it.
-func settled(t *testing.T, c *cluster.Cluster) *cluster.Node {
-	t.Helper()
-	ctx := within(t)
+func settled(tb testing.TB, c *cluster.Cluster) *cluster.Node {
+	tb.Helper()
+	ctx := within(tb)
 	master, err := c.Master(ctx)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	standbys := -1
 	for _, node := range c.Nodes {
@@ -136,20 +136,20 @@ func settled(t *testing.T, c *cluster.Cluster) *cluster.Node {
 		}
 	}
 	if err := c.InSync(ctx, master, standbys); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return master
 }
 
 // feed feeds n small files and returns what Verify wants to know of them. Names begin with prefix.
-func feed(t *testing.T, c *cluster.Cluster, prefix string, n int) map[string]string {
-	t.Helper()
+func feed(tb testing.TB, c *cluster.Cluster, prefix string, n int) map[string]string {
+	tb.Helper()
 	want := map[string]string{}
 	for i := range n {
 		name := fmt.Sprintf("%s-%05d", prefix, i)
 		content := bytes.Repeat([]byte(name+"\n"), 1+i%200)
 		if err := feedOne(c, want, name, content); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	return want
@@ -163,9 +163,9 @@ func feedOne(c *cluster.Cluster, want map[string]string, name string, content []
 }
 
 // drained waits until the in folder is empty.
-func drained(t *testing.T, c *cluster.Cluster) {
-	t.Helper()
-	eventually(t, "the in folder is empty", func() error {
+func drained(tb testing.TB, c *cluster.Cluster) {
+	tb.Helper()
+	eventually(tb, "the in folder is empty", func() error {
 		waiting, err := c.Waiting()
 		if err == nil && waiting > 0 {
 			err = fmt.Errorf("%d files wait", waiting)
@@ -175,29 +175,29 @@ func drained(t *testing.T, c *cluster.Cluster) {
 }
 
 // intact checks that each file has come out right, once.
-func intact(t *testing.T, c *cluster.Cluster, want map[string]string) cluster.Result {
-	t.Helper()
+func intact(tb testing.TB, c *cluster.Cluster, want map[string]string) cluster.Result {
+	tb.Helper()
 	result, err := c.Verify(want)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i, fault := range result.Faults {
 		if i == 20 {
-			t.Errorf("and %d more", len(result.Faults)-i)
+			tb.Errorf("and %d more", len(result.Faults)-i)
 			break
 		}
-		t.Error(fault)
+		tb.Error(fault)
 	}
 	if result.Lost > 0 || result.Duplicated > 0 {
-		t.Errorf("messages=%d lost=%d duplicated=%d", result.Messages, result.Lost, result.Duplicated)
+		tb.Errorf("messages=%d lost=%d duplicated=%d", result.Messages, result.Lost, result.Duplicated)
 	}
 	return result
 }
 
 // eventually polls until try has nothing to complain about.
-func eventually(t *testing.T, what string, try func() error) {
-	t.Helper()
-	ctx := within(t)
+func eventually(tb testing.TB, what string, try func() error) {
+	tb.Helper()
+	ctx := within(tb)
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -207,17 +207,17 @@ func eventually(t *testing.T, what string, try func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited %v until %s: %v", patience, what, err)
+			tb.Fatalf("waited %v until %s: %v", patience, what, err)
 		case <-ticker.C:
 		}
 	}
 }
 
 // stop ends all nodes cleanly.
-func stop(t *testing.T, c *cluster.Cluster) {
-	t.Helper()
-	if err := c.Stop(within(t)); err != nil {
-		t.Error(err)
+func stop(tb testing.TB, c *cluster.Cluster) {
+	tb.Helper()
+	if err := c.Stop(within(tb)); err != nil {
+		tb.Error(err)
 	}
 }
 

@@ -19,6 +19,8 @@ type election struct {
 	// every is the time between two reports while nothing happens.
 	every time.Duration
 	link  *link[contract.Failover]
+	// liveness is where the host's life can be watched. It does not change after run has begun.
+	liveness contract.Liveness
 	// kick asks for a report at once; capacity 1.
 	kick chan struct{}
 
@@ -195,6 +197,7 @@ func (e *election) report() contract.HostReport {
 		Clock: e.clock(), GateOpen: open, Term: term,
 		AtRest: e.health.atRest && !open, CanLead: canLead, Reason: reason,
 		Mirror: e.health.mirror.Position, MirrorInSync: e.health.mirror.InSync,
+		Liveness: e.liveness,
 	}
 }
 

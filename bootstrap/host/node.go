@@ -47,6 +47,8 @@ type Options struct {
 	Mirror bool
 	// Delay is the cluster's heartbeat; Patience is how long a master may be silent before it counts as gone.
 	Delay, Patience time.Duration
+	// Liveness is where the liveness socket listens; nil for none.
+	Liveness *LivenessConfig
 	// StopTimeout is how long a clean stop may take to finish what is under way.
 	StopTimeout time.Duration
 	Log         *slog.Logger
@@ -121,12 +123,22 @@ func (n *Node) FailoverDown(err error) { n.election.down(err) }
 
 // Run lives until ctx ends, which is a clean stop, and returns when nothing of the node is under way. It is
 // called once.
-func (n *Node) Run(ctx context.Context) error {
+func (n *Node) Run(ctx context.Context) (ended error) {
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer wg.Wait()
 	defer cancel()
 	if n.opt.Failover {
+		watched, err := n.openLiveness()
+		if err != nil {
+			return err
+		}
+		defer func() {
+			// Work that could not be stopped ends with the process, and so does the socket that stands for it.
+			if watched != nil && !errors.Is(ended, errNotAtRest) {
+				ended = errors.Join(ended, watched.close())
+			}
+		}()
 		wg.Go(func() { n.gate.watch(background) })
 		wg.Go(func() { n.election.run(background) })
 	}

@@ -21,7 +21,12 @@ type Send struct{ Message Message }
 type SaveTerm struct{ Number uint64 }
 
 // Promote makes this node the master of a term.
-type Promote struct{ Term Term }
+type Promote struct {
+	Term Term
+	// After is the term of the master that it missed, for the reason Cause; zero if there was none.
+	After Term
+	Cause Cause
+}
 
 // Demote ends the mastership of a term. The host may be working still: it has to shut its gate.
 type Demote struct {
@@ -64,6 +69,8 @@ const (
 	DuplicateID
 	// Disagreement: a peer has other settings.
 	Disagreement
+	// Contradicted: a master was heard after there had been evidence of its death.
+	Contradicted
 	// SecondHand: the master is heard only through others.
 	SecondHand
 	// OldBoot: a message of an earlier life of a node was dropped.
@@ -77,7 +84,7 @@ const (
 // String gives the kind as a counter's name.
 func (k ReportKind) String() string {
 	names := [...]string{"unknown", "progress", "conflict", "objected", "muted", "unmuted", "paused", "unclean",
-		"duplicate-id", "disagreement", "second-hand", "old-boot", "crowded", "impossible"}
+		"duplicate-id", "disagreement", "contradicted", "second-hand", "old-boot", "crowded", "impossible"}
 	if int(k) >= len(names) {
 		return names[0]
 	}
@@ -98,7 +105,7 @@ func (s Send) String() string { return "send " + s.Message.Body.String() }
 func (s SaveTerm) String() string { return fmt.Sprintf("save term %d", s.Number) }
 
 // String gives the form that traces show.
-func (p Promote) String() string { return fmt.Sprintf("promote %v", p.Term) }
+func (p Promote) String() string { return fmt.Sprintf("promote %v: %v", p.Term, p.Cause) }
 
 // String gives the form that traces show.
 func (d Demote) String() string { return fmt.Sprintf("demote %v: %s", d.Term, d.Reason) }

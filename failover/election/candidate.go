@@ -4,13 +4,21 @@ import "time"
 
 // claim is a claim under way.
 type claim struct {
-	body Claim
+	body  Claim
+	cause Cause
 	// asked is how many nodes were there to answer; waiting are those of them that have not granted yet. When
 	// none is left the claim has won at once.
-	asked    int
-	waiting  map[string]bool
-	until    time.Duration
-	repeatAt time.Duration
+	asked   int
+	waiting map[string]bool
+	// It has not won before notBefore, and is decided at until.
+	notBefore, until time.Duration
+	repeatAt         time.Duration
+}
+
+// held is a claim of another node that this one lets pass: it waits for the outcome.
+type held struct {
+	claim Claim
+	until time.Duration
 }
 
 func (m *Machine) newClaim(term Term) claim {
@@ -18,15 +26,22 @@ func (m *Machine) newClaim(term Term) claim {
 	c := claim{
 		body: Claim{
 			Term: term, Standing: m.standing(), HeardTerm: m.leader.term, HeardSequence: m.leader.sequence,
-			Resigned: cause == resigned,
+			Resigned: cause == Resigned,
 		},
-		waiting: m.voters(),
-		until:   m.now + m.cfg.Window(),
+		cause:     cause,
+		waiting:   m.voters(),
+		notBefore: m.now,
+		until:     m.now + m.cfg.Window(),
+	}
+	if cause == Gone {
+		c.notBefore = m.now + LastWord
 	}
 	c.asked = len(c.waiting)
 	switch {
 	case c.asked > 0:
-	case cause == resigned:
+	case cause == Gone:
+		c.until = c.notBefore
+	case cause == Resigned:
 		c.until = m.now + 1 // The next step: the term must be on disk first.
 	default:
 		// Nobody is there to answer but perhaps the silent master itself: a moment for its last word.
@@ -63,7 +78,7 @@ func (m *Machine) claimAt() time.Duration {
 }
 
 func (m *Machine) mayClaim(slack time.Duration) bool {
-	return m.now >= m.notBefore && m.canLead() && m.suspicion(slack) != trusting
+	return m.now >= max(m.notBefore, m.held.until) && m.canLead() && m.suspicion(slack) != trusting
 }
 
 // bePresent multicasts the presence when it is due. A starting node asks three times within its first delay.
@@ -83,7 +98,7 @@ func (m *Machine) pursue() {
 	switch {
 	case !m.canLead():
 		m.becomeStandby("claim withdrawn: " + m.obstacle())
-	case m.claim.asked > 0 && len(m.claim.waiting) == 0:
+	case m.claim.asked > 0 && len(m.claim.waiting) == 0 && m.now >= m.claim.notBefore:
 		m.becomeMaster("all other nodes agreed")
 	case m.now >= m.claim.until:
 		m.becomeMaster("nobody objected")

@@ -27,6 +27,9 @@ type cluster struct {
 	promotions int
 	demotions  int
 	conflicts  int
+	// processes numbers the processes of hosts; forged are the terms whose death was only feigned.
+	processes uint64
+	forged    map[election.Term]bool
 }
 
 // network says how bad the network is.
@@ -48,12 +51,16 @@ type node struct {
 	running  bool
 	pausedAt time.Duration
 	resumeAt time.Duration // 0: not paused
-	waiting  []election.Message
+	waiting  []func()      // what has come meanwhile
 	host     election.Host
 	silent   bool
 	life     int // of the process; timers of an earlier one do nothing
 	stopsFor time.Duration
 	term     election.Term
+	// working is the term of which work is under way; it ends a little after term.
+	working election.Term
+	// watched is what was last worth watching, per term.
+	watched map[election.Term]election.Watch
 	// disk
 	savedTerm  uint64
 	savedNodes []string
@@ -88,7 +95,7 @@ func newCluster(seed uint64) *cluster {
 		nodes:    make(map[string]*node),
 		random:   rand.New(rand.NewPCG(seed, 0)),
 		network:  network{latency: time.Millisecond, cut: make(map[[2]string]bool), lose: make(map[[2]string]int), swallow: -1},
-		promoted: make(map[election.Term]bool),
+		promoted: make(map[election.Term]bool), forged: make(map[election.Term]bool),
 	}
 }
 
@@ -137,7 +144,10 @@ func (c *cluster) start(n *node) {
 	n.life++
 	n.boot++
 	n.running, n.resumeAt, n.waiting = true, 0, nil
-	n.host.GateOpen, n.host.AtRest, n.term = false, true, election.Term{}
+	n.host.GateOpen, n.host.AtRest, n.term, n.working = false, true, election.Term{}, election.Term{}
+	c.processes++
+	n.host.Liveness = election.Liveness{Address: n.id, Process: c.processes}
+	n.watched = make(map[election.Term]election.Watch)
 	config := n.config
 	config.Boot, config.Start, config.Term, config.Nodes = n.boot, c.now, n.savedTerm, n.savedNodes
 	n.machine = election.New(config)
@@ -149,8 +159,32 @@ func (c *cluster) start(n *node) {
 func (c *cluster) kill(n *node) {
 	n.running = false
 	n.life++
-	n.term = election.Term{}
+	n.term, n.working = election.Term{}, election.Term{}
 	c.note(n, word("dies"))
+}
+
+// gone gives a node evidence that the host of a term has died, if it has ever watched that.
+func (c *cluster) gone(n *node, term election.Term) {
+	watch, known := n.watched[term]
+	if !known {
+		return
+	}
+	at := c.now
+	c.whenAwake(n, func() {
+		c.note(n, word("finds the process of "+term.String()+" gone"))
+		c.step(n, election.PeerGone{At: at, Watch: watch})
+	})
+}
+
+// whenAwake does what a running process does, when it is not paused.
+func (c *cluster) whenAwake(n *node, do func()) {
+	switch {
+	case !n.running:
+	case n.resumeAt > 0:
+		n.waiting = append(n.waiting, do)
+	default:
+		do()
+	}
 }
 
 // pause stops the plugin's process; its host goes on. What arrives meanwhile waits in the socket.
@@ -170,8 +204,8 @@ func (c *cluster) pause(n *node, d time.Duration) {
 		waiting := n.waiting
 		n.waiting = nil
 		c.tick(n)
-		for _, msg := range waiting {
-			c.deliver(n, msg)
+		for _, do := range waiting {
+			do()
 		}
 	})
 }
@@ -202,13 +236,7 @@ func (c *cluster) tick(n *node) {
 }
 
 func (c *cluster) deliver(n *node, msg election.Message) {
-	switch {
-	case !n.running:
-	case n.resumeAt > 0:
-		n.waiting = append(n.waiting, msg)
-	default:
-		c.step(n, election.Received{At: c.now, Message: msg})
-	}
+	c.whenAwake(n, func() { c.step(n, election.Received{At: c.now, Message: msg}) })
 }
 
 func (c *cluster) step(n *node, event election.Event) {
@@ -232,7 +260,7 @@ func (c *cluster) step(n *node, event election.Event) {
 			c.checkSend(n, a.Message)
 			c.send(n, a.Message)
 		case election.Promote:
-			c.promote(n, a.Term)
+			c.promote(n, a)
 		case election.Demote:
 			c.demote(n, a, actions[:i])
 		case election.Report:
@@ -240,6 +268,9 @@ func (c *cluster) step(n *node, event election.Event) {
 				c.conflicts++
 			}
 		}
+	}
+	if watch := n.machine.Watch(); !watch.Term.IsZero() {
+		n.watched[watch.Term] = watch
 	}
 	n.ticks++
 	ticks := n.ticks
@@ -262,8 +293,12 @@ func (c *cluster) checkSend(n *node, msg election.Message) {
 	}
 }
 
-func (c *cluster) promote(n *node, term election.Term) {
+func (c *cluster) promote(n *node, p election.Promote) {
 	c.promotions++
+	term := p.Term
+	if before := c.nodes[p.After.Node]; p.Cause == election.Gone && before.working == p.After && !c.forged[p.After] {
+		c.fault("%s promoted in term %v because the host of %v is gone, but it works", n.id, term, p.After)
+	}
 	switch {
 	case c.promoted[term]:
 		c.fault("term %v promoted twice", term)
@@ -275,7 +310,7 @@ func (c *cluster) promote(n *node, term election.Term) {
 		c.fault("%s promoted in term %v while its host works", n.id, term)
 	}
 	c.promoted[term] = true
-	n.term = term
+	n.term, n.working = term, term
 	n.host.GateOpen, n.host.AtRest = true, false
 	life := n.life
 	c.after(0, func() {
@@ -299,7 +334,7 @@ func (c *cluster) demote(n *node, d election.Demote, before []election.Action) {
 	life := n.life
 	c.after(n.stopsFor, func() {
 		if n.life == life && n.term.IsZero() {
-			n.host.GateOpen, n.host.AtRest = false, true
+			n.host.GateOpen, n.host.AtRest, n.working = false, true, election.Term{}
 			c.hostReports(n)
 		}
 	})
@@ -310,7 +345,7 @@ func (c *cluster) resign(n *node) {
 	if n.term.IsZero() || n.resumeAt > 0 {
 		return
 	}
-	n.host.GateOpen, n.host.AtRest = false, true
+	n.host.GateOpen, n.host.AtRest, n.working = false, true, election.Term{}
 	c.step(n, election.Resign{At: c.now, Term: n.term})
 }
 

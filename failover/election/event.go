@@ -2,9 +2,8 @@ package election
 
 import "time"
 
-// Event is what Step takes: Tick, Received, HostChanged, Resign or SaveFailed. Each carries its time, counted
-// from an origin of the node's choice by a clock that never goes back. Later sources of knowledge, such as a
-// closed connection to the master's process, are further events.
+// Event is what Step takes: Tick, Received, HostChanged, HostLost, Resign, PeerGone or SaveFailed. Each carries
+// its time, counted from an origin of the node's choice by a clock that never goes back.
 type Event interface{ event() }
 
 // Tick says that time has passed. It is due whenever Machine.Next has come; more do no harm.
@@ -32,13 +31,25 @@ type Host struct {
 	GateOpen, AtRest bool
 	Mirror           Position
 	InSync           bool
+	Liveness         Liveness
 }
+
+// HostLost says that the host has gone, or has broken with this process: nothing is vouched for until it reports
+// again.
+type HostLost struct{ At time.Duration }
 
 // Resign gives up a term. The host has shut its gate and its work is at rest. A term that is not held is
 // ignored.
 type Resign struct {
 	At   time.Duration
 	Term Term
+}
+
+// PeerGone says that the process of a host is gone: the kernel that it ran on has closed its connection and
+// refused another one. At is when it refused, which may lie before the last event.
+type PeerGone struct {
+	At    time.Duration
+	Watch Watch
 }
 
 // SaveFailed says that a SaveTerm could not be executed. The actions that followed it must not be executed
@@ -51,5 +62,7 @@ type SaveFailed struct {
 func (Tick) event()        {}
 func (Received) event()    {}
 func (HostChanged) event() {}
+func (HostLost) event()    {}
+func (PeerGone) event()    {}
 func (Resign) event()      {}
 func (SaveFailed) event()  {}

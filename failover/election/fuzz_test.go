@@ -76,13 +76,14 @@ func anyEvent(kind, a, b byte, now time.Duration) election.Event {
 		msg.Body = body
 		return election.Received{At: now - time.Duration(b)*time.Microsecond, Message: msg}
 	}
-	switch kind % 10 {
+	liveness := election.Liveness{Address: "10.0.0.1:1", Process: uint64(b%3) + 1}
+	switch kind % 12 {
 	case 0:
 		return election.HostChanged{At: now, Host: election.Host{CanLead: true, AtRest: true, InSync: a%2 == 0}}
 	case 1:
 		return election.HostChanged{At: now, Host: election.Host{CanLead: a%2 == 0, AtRest: b%2 == 0, GateOpen: b%3 == 0}}
 	case 2:
-		return received(election.Heartbeat{Term: term, Sequence: uint64(a), Members: []string{"m", "x", id}})
+		return received(election.Heartbeat{Term: term, Sequence: uint64(a), Members: []string{"m", "x", id}, Liveness: liveness})
 	case 3:
 		return received(election.Presence{Asks: a%2 == 0})
 	case 4:
@@ -95,6 +96,10 @@ func anyEvent(kind, a, b byte, now time.Duration) election.Event {
 		return election.Resign{At: now, Term: election.Term{Number: uint64(a % 9), Node: "m"}}
 	case 8:
 		return election.SaveFailed{At: now, Reason: "disk full"}
+	case 9:
+		return election.PeerGone{At: now - time.Duration(a)*time.Microsecond, Watch: election.Watch{Term: term, Liveness: liveness}}
+	case 10:
+		return election.HostLost{At: now}
 	}
 	return election.Tick{At: now}
 }

@@ -1,6 +1,9 @@
 package election
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // leader is what a node knows of the master that it believes in.
 type leader struct {
@@ -9,12 +12,13 @@ type leader struct {
 	// at is when the last heartbeat was heard, by whomever; direct when this node itself heard one.
 	at, direct time.Duration
 	members    []string
+	liveness   Liveness
 	secondHand bool
 }
 
 // fresh reports whether a leader counts as living.
 func (m *Machine) fresh(l leader) bool {
-	return !l.term.IsZero() && l.term != m.ended && m.now-l.at < m.cfg.Suspicion()
+	return !l.term.IsZero() && l.term != m.ended && !m.dead(l) && m.now-l.at < m.cfg.Suspicion()
 }
 
 // observe takes in that a heartbeat was heard at a time: by this node, or by one that has told of it. So a node
@@ -47,7 +51,7 @@ func (m *Machine) observe(at time.Duration, term Term, sequence uint64, direct b
 		return
 	}
 	if term == current.term {
-		next.members, next.secondHand = current.members, current.secondHand
+		next.members, next.liveness, next.secondHand = current.members, current.liveness, current.secondHand
 		next.at = max(next.at, current.at)
 		next.direct = max(next.direct, current.direct)
 	}
@@ -55,7 +59,12 @@ func (m *Machine) observe(at time.Duration, term Term, sequence uint64, direct b
 	if !m.fresh(next) {
 		return
 	}
-	m.save()
+	if term == m.gone.term {
+		m.gone = evidence{}
+		m.report(Contradicted, term.Node, "its host's port refused a connection, and it is heard all the same in term %v: does a firewall reset connections?", term)
+	}
+	// One more than it is: so the next claim has not to wait for the disk.
+	m.save(min(m.highest+1, math.MaxInt64))
 	m.noteSecondHand()
 	m.claimFrom = never
 	if m.role == Candidate && !direct {
@@ -106,49 +115,58 @@ func (m *Machine) end(term Term, sequence uint64) {
 	}
 }
 
-// suspicion is why this node thinks that nobody leads.
-type suspicion uint8
+// Cause is why a node thinks that nobody leads.
+type Cause uint8
 
+// The causes.
 const (
-	trusting suspicion = iota
-	// nobody: no master was ever heard.
-	nobody
-	// silence: the master's heartbeat has stopped.
-	silence
-	// resigned: the master has said that it leads no more.
-	resigned
+	// trusting: somebody leads.
+	trusting Cause = iota
+	// Nobody: no master was ever heard.
+	Nobody
+	// Silence: the master's heartbeat has stopped.
+	Silence
+	// Resigned: the master has said that it leads no more.
+	Resigned
+	// Gone: there is evidence that the process of the master's host is gone.
+	Gone
 )
 
-func (s suspicion) String() string {
-	switch s {
-	case nobody:
+// String gives the cause in words.
+func (c Cause) String() string {
+	switch c {
+	case Nobody:
 		return "no master was heard"
-	case silence:
+	case Silence:
 		return "the master is silent"
-	case resigned:
+	case Resigned:
 		return "the master has resigned"
+	case Gone:
+		return "the master's process is gone"
 	}
 	return "the master lives"
 }
 
 // suspicion tells whether this node misses a master. slack is how much earlier than its time a suspicion
 // counts.
-func (m *Machine) suspicion(slack time.Duration) suspicion {
+func (m *Machine) suspicion(slack time.Duration) Cause {
 	switch {
 	case m.now < m.suspectAt()-slack:
 		return trusting
 	case m.leader.term.IsZero():
-		return nobody
+		return Nobody
 	case m.leader.term == m.ended:
-		return resigned
+		return Resigned
+	case m.dead(m.leader):
+		return Gone
 	}
-	return silence
+	return Silence
 }
 
 // suspectAt is when the suspicion comes, if nothing is heard until then.
 func (m *Machine) suspectAt() time.Duration {
 	switch {
-	case !m.leader.term.IsZero() && m.leader.term == m.ended:
+	case !m.leader.term.IsZero() && (m.leader.term == m.ended || m.dead(m.leader)):
 		return m.now
 	case !m.leader.term.IsZero():
 		return m.leader.at + m.cfg.Suspicion()

@@ -39,6 +39,10 @@ func (c Config) Stagger() time.Duration { return min(c.Delay/10, 10*time.Millise
 // Window is how long a claim waits for those who do not answer. It is repeated twice in that time.
 func (c Config) Window() time.Duration { return 10 * c.Stagger() }
 
+// LastWord is how long a claim on evidence waits at least. A refusal can be forged, and this is several times what
+// a claim and the master's objection need on a local network.
+const LastWord = 3 * time.Millisecond
+
 // HostSilence is how long the host may be silent before the machine stops to vouch for it.
 func (c Config) HostSilence() time.Duration { return 2 * c.Delay }
 
@@ -71,13 +75,13 @@ type Machine struct {
 	leader  leader
 	ended   Term
 	endedAt uint64
+	gone    evidence
 
 	// As a standby: when the next presence is due, since when this node would claim, and until when it must not.
-	// held is the last claim of another node that it let pass.
 	nextPresence time.Duration
 	claimFrom    time.Duration
 	notBefore    time.Duration
-	held         Term
+	held         held
 
 	claim claim
 
@@ -122,6 +126,12 @@ func (m *Machine) Step(event Event) []Action {
 	case HostChanged:
 		m.advance(e.At)
 		m.hostChanged(e.Host)
+	case HostLost:
+		m.advance(e.At)
+		m.hostAt = never
+	case PeerGone:
+		m.advance(e.At)
+		m.peerGone(min(e.At, m.now), e.Watch)
 	case Resign:
 		m.advance(e.At)
 		m.resign(e.Term)
@@ -156,8 +166,10 @@ func (m *Machine) Next() time.Duration {
 		wake(m.nextPresence)
 		wake(m.claimAt())
 		wake(m.notBefore)
+		wake(m.held.until)
 		wake(m.suspectAt())
 	case Candidate:
+		wake(m.claim.notBefore)
 		wake(m.claim.until)
 		wake(m.claim.repeatAt)
 		wake(m.nextPresence)
@@ -205,12 +217,12 @@ func (m *Machine) hostChanged(host Host) {
 	}
 }
 
-// save has the highest known number kept on disk, so that after a restart no term is claimed that is lower than
-// one that was led in.
-func (m *Machine) save() {
-	if m.highest > m.saved {
-		m.saved = m.highest
-		m.do(SaveTerm{Number: m.highest})
+// save has a number kept on disk, if a lower one is there, so that after a restart no term is claimed that is
+// lower than one that was led in.
+func (m *Machine) save(number uint64) {
+	if number > m.saved {
+		m.saved = number
+		m.do(SaveTerm{Number: number})
 	}
 }
 
@@ -230,7 +242,7 @@ func (m *Machine) hostSpeaks() bool { return m.now-m.hostAt <= m.cfg.HostSilence
 func (m *Machine) obstacle() string {
 	switch {
 	case m.hostAt == never:
-		return "the host has not reported yet"
+		return "the host does not report"
 	case !m.hostSpeaks():
 		return "the host is silent"
 	case !m.host.CanLead:
@@ -277,12 +289,12 @@ func (m *Machine) send(body Body) {
 }
 
 // heard is what this node testifies of a master's life: its own, if it vouches for itself, or the last one that
-// it knows of. An ended term is not testified.
+// it knows of. A term that is over is not testified.
 func (m *Machine) heard() Heard {
 	switch {
 	case m.role == Master && !m.muted:
 		return Heard{Term: m.term, Sequence: m.beats}
-	case m.role == Master || m.leader.term.IsZero() || m.leader.term == m.ended:
+	case m.role == Master || m.leader.term.IsZero() || m.leader.term == m.ended || m.dead(m.leader):
 		return Heard{}
 	}
 	return Heard{Term: m.leader.term, Sequence: m.leader.sequence, Age: m.now - m.leader.at}

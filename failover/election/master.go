@@ -1,5 +1,7 @@
 package election
 
+import "fmt"
+
 // lead is what a master does while time passes: heartbeats, as long as it can vouch for its host.
 func (m *Machine) lead() {
 	if m.hostSpeaks() && !m.host.CanLead && m.host.AtRest && !m.host.GateOpen {
@@ -13,7 +15,7 @@ func (m *Machine) lead() {
 	if !m.hostSpeaks() || m.now < m.quietUntil {
 		if !m.muted {
 			m.muted = true
-			m.report(Muted, "", "the host has been silent for %v: no heartbeats until it speaks", m.now-m.hostAt)
+			m.report(Muted, "", "%s: no heartbeats until it speaks", m.silence())
 		}
 		return
 	}
@@ -27,12 +29,20 @@ func (m *Machine) lead() {
 	}
 }
 
+// silence says why the machine cannot vouch for its host.
+func (m *Machine) silence() string {
+	if m.hostAt == never {
+		return "the host has gone, or has broken with this process"
+	}
+	return fmt.Sprintf("the host has been silent for %v", m.now-m.hostAt)
+}
+
 // beat multicasts a heartbeat and plans the next.
 func (m *Machine) beat() {
 	m.beats++
 	m.beatAt = m.now
 	m.nextBeat = m.now + m.cfg.Delay
-	m.send(Heartbeat{Term: m.term, Sequence: m.beats, Members: m.order()})
+	m.send(Heartbeat{Term: m.term, Sequence: m.beats, Members: m.order(), Liveness: m.host.Liveness})
 }
 
 // announce answers somebody who does not seem to know who leads, but no flood of them.

@@ -74,6 +74,8 @@ type Heartbeat struct {
 	Sequence uint64
 	// Members are the other nodes, the one that would claim first first.
 	Members []string
+	// Liveness is where the life of the master's host can be watched.
+	Liveness Liveness
 }
 
 // Presence says that any other node lives.

@@ -77,7 +77,7 @@ func (m *Machine) receiveHeartbeat(at time.Duration, beat Heartbeat) {
 	}
 	m.observe(at, beat.Term, beat.Sequence, true)
 	if m.leader.term == beat.Term && m.leader.sequence == beat.Sequence {
-		m.leader.members = beat.Members
+		m.leader.members, m.leader.liveness = beat.Members, beat.Liveness
 		for _, id := range beat.Members {
 			if id != m.cfg.ID {
 				m.learn(id)
@@ -111,10 +111,9 @@ func (m *Machine) receiveClaim(p *peer, c Claim) {
 		m.becomeCandidate("a better one than that of " + p.id)
 		return
 	}
-	if verdict != Object && m.held != c.Term {
+	if verdict != Object && m.held.claim.Term != c.Term {
 		// Whoever has let a claim pass waits for its outcome before claiming.
-		m.held = c.Term
-		m.notBefore = max(m.notBefore, m.now+m.cfg.Window()+m.cfg.Stagger())
+		m.held = held{claim: c, until: m.now + m.cfg.Window() + m.cfg.Stagger()}
 	}
 	m.send(Answer{Claim: c.Term, Verdict: verdict})
 }

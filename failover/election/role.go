@@ -48,22 +48,23 @@ func (m *Machine) becomeCandidate(reason string) {
 	m.become(Candidate, reason)
 	m.highest++
 	m.claim = m.newClaim(Term{Number: m.highest, Node: m.cfg.ID})
-	m.save()
+	m.save(m.highest)
 	m.send(m.claim.body)
 	m.report(Progress, "", "claims term %v: %s", m.claim.body.Term, reason)
 }
 
 // becomeMaster leads in the claimed term: the others hear of it, then the own host.
 func (m *Machine) becomeMaster(reason string) {
-	m.become(Master, reason)
-	m.term, m.beats, m.lost = m.claim.body.Term, 0, Term{}
+	won := m.claim
+	m.become(Master, won.cause.String()+"; "+reason)
+	m.term, m.beats, m.lost = won.body.Term, 0, Term{}
 	m.muted, m.quietUntil = false, never
-	if !m.claim.body.Standing.InSync && !m.leader.term.IsZero() {
+	if !won.body.Standing.InSync && !m.leader.term.IsZero() {
 		m.report(Unclean, "", "leads in term %v although its mirror was not in sync: messages in flight may be missing", m.term)
 	}
 	m.claim = claim{}
 	m.beat()
 	// The first heartbeat is sent twice, so that one lost datagram does not hide the new master for a delay.
 	m.nextBeat = m.now + m.cfg.Stagger()
-	m.do(Promote{Term: m.term})
+	m.do(Promote{Term: m.term, After: won.body.HeardTerm, Cause: won.cause})
 }

@@ -29,6 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "write the scenarios' traces anew: onl
 //	cut a b | heal         stop datagrams from a to b, one way; undo all cuts
 //	lose a b 2             lose the next two datagrams from a to b
 //	resign a               the host shuts its gate, comes to rest and resigns
+//	gone a [1:c]           give a evidence that the host of the term which it watches, or watched, is gone
 //	send a b heartbeat 9:a 5   let b receive a forged message as if from a
 //	status                 what each node believes
 func TestScenarios(t *testing.T) {
@@ -173,8 +174,10 @@ func (p *player) command(words []string) error {
 			return err
 		}
 		p.network.lose[[2]string{args[0], args[1]}] = count
+	case "gone":
+		return p.evidence(ids[0], args[1:])
 	case "send":
-		return p.forge(args)
+		return p.deceive(args)
 	case "status":
 		p.status()
 	default:
@@ -239,13 +242,37 @@ func (p *player) setHost(n *node, options map[string]string) error {
 	return err
 }
 
-// forge delivers a message that no machine has sent: send FROM TO KIND TERM SEQUENCE.
-func (p *player) forge(args []string) error {
+// evidence is for what the node watches, or for a term that it has watched.
+func (p *player) evidence(n *node, terms []string) error {
+	term := n.machine.Watch().Term
+	if len(terms) > 0 {
+		var err error
+		if term, err = parseTerm(terms[0]); err != nil {
+			return err
+		}
+	}
+	if _, watched := n.watched[term]; !watched {
+		return fmt.Errorf("%s has never watched %v", n.id, term)
+	}
+	if master := p.nodes[term.Node]; master != nil && master.working == term {
+		p.forged[term] = true
+	}
+	p.gone(n, term)
+	return nil
+}
+
+func parseTerm(text string) (election.Term, error) {
+	number, id, _ := strings.Cut(text, ":")
+	n, err := strconv.ParseUint(number, 10, 64)
+	return election.Term{Number: n, Node: id}, err
+}
+
+// deceive delivers a message that no machine has sent: send FROM TO KIND TERM SEQUENCE.
+func (p *player) deceive(args []string) error {
 	if len(args) != 5 {
 		return fmt.Errorf("want: send FROM TO KIND TERM SEQUENCE")
 	}
-	number, id, _ := strings.Cut(args[3], ":")
-	n, err := strconv.ParseUint(number, 10, 64)
+	term, err := parseTerm(args[3])
 	if err != nil {
 		return err
 	}
@@ -253,7 +280,6 @@ func (p *player) forge(args []string) error {
 	if err != nil {
 		return err
 	}
-	term := election.Term{Number: n, Node: id}
 	bodies := map[string]election.Body{
 		"heartbeat": election.Heartbeat{Term: term, Sequence: sequence},
 		"claim":     election.Claim{Term: term},

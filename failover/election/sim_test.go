@@ -21,8 +21,9 @@ const (
 )
 
 // TestSimulation runs schedules of faults. While they go on, only what always holds is checked: no term is
-// promoted twice or without being on disk, nobody speaks for a working host. When they are over, all nodes
-// that run must agree on one master within the bound.
+// promoted twice or without being on disk, nobody speaks for a working host, and nobody is promoted because a host
+// is gone that works, unless the evidence was forged. When they are over, all nodes that run must agree on one
+// master within the bound.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	if *simSeed != 0 {
@@ -51,9 +52,10 @@ func simulate(t *testing.T, seed uint64, logf func(string, ...any)) bool {
 		c.after(time.Duration(c.random.Int64N(int64(5*simDelay))), func() { c.start(n) })
 	}
 	c.network.jitter = time.Duration(c.random.Int64N(int64(3 * time.Millisecond)))
+	kind := evidenceKind(c.random.IntN(4))
 	for range 10 + c.random.IntN(10) {
 		c.run(time.Duration(c.random.Int64N(int64(2 * simRetries * simDelay))))
-		c.disturb()
+		c.disturb(kind)
 	}
 	c.mend()
 	c.run(settled)
@@ -78,20 +80,70 @@ func simulate(t *testing.T, seed uint64, logf func(string, ...any)) bool {
 	return true
 }
 
+// evidenceKind is what the nodes of a schedule know of a death.
+type evidenceKind int
+
+const (
+	noEvidence evidenceKind = iota
+	// fullEvidence comes to all whose connection is not cut, someEvidence to some of them.
+	fullEvidence
+	someEvidence
+	// forgedEvidence comes also without a death.
+	forgedEvidence
+)
+
+// crash kills a node, and gives those evidence who watched it. To each it comes a few milliseconds later, or not at
+// all.
+func (c *cluster) crash(n *node, kind evidenceKind) {
+	term := n.working
+	c.kill(n)
+	if kind == noEvidence || term.IsZero() {
+		return
+	}
+	for _, id := range c.order {
+		w := c.nodes[id]
+		cut := c.network.cut[[2]string{id, n.id}] || c.network.cut[[2]string{n.id, id}]
+		if w == n || cut || kind == someEvidence && c.random.IntN(2) == 0 {
+			continue
+		}
+		life := w.life
+		c.after(time.Duration(1+c.random.Int64N(int64(10*time.Millisecond))), func() {
+			if w.life == life {
+				c.gone(w, term)
+			}
+		})
+	}
+}
+
+// forge tells a node that the host which it watches is gone.
+func (c *cluster) forge(n *node) {
+	if !n.running || n.resumeAt > 0 {
+		return
+	}
+	if watch := n.machine.Watch(); !watch.Term.IsZero() {
+		c.forged[watch.Term] = true
+		c.gone(n, watch.Term)
+	}
+}
+
 // disturb lets one thing happen.
-func (c *cluster) disturb() {
+func (c *cluster) disturb(kind evidenceKind) {
 	n := c.nodes[c.order[c.random.IntN(len(c.order))]]
 	other := c.nodes[c.order[c.random.IntN(len(c.order))]]
-	switch c.random.IntN(13) {
+	faults := 14
+	if kind == forgedEvidence {
+		faults = 17
+	}
+	switch c.random.IntN(faults) {
 	case 0, 1:
 		if n.running {
-			c.kill(n)
+			c.crash(n, kind)
 		} else {
 			c.start(n)
 		}
 	case 2:
 		if n.running {
-			c.kill(n)
+			c.crash(n, kind)
 		}
 		c.start(n) // At once, with whatever was on disk.
 	case 3, 4:
@@ -115,6 +167,16 @@ func (c *cluster) disturb() {
 		n.diskBroken = c.random.IntN(4) == 0
 	case 12:
 		c.resign(n)
+	case 13:
+		for _, master := range c.masters() {
+			c.crash(c.nodes[master], kind)
+		}
+	case 14:
+		c.forge(n)
+	default:
+		for _, id := range c.order {
+			c.forge(c.nodes[id])
+		}
 	}
 }
 

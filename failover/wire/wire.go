@@ -148,7 +148,8 @@ func checkBody(d *failoverv1.Datagram) error {
 	case *failoverv1.Datagram_Heartbeat:
 		err = errors.Join(
 			checkTerm("heartbeat.term", body.Heartbeat.GetTerm(), false),
-			checkList("heartbeat.members", body.Heartbeat.GetMembers()))
+			checkList("heartbeat.members", body.Heartbeat.GetMembers()),
+			checkLiveness("heartbeat.liveness", body.Heartbeat.GetLiveness()))
 	case *failoverv1.Datagram_Presence:
 	case *failoverv1.Datagram_Claim:
 		err = errors.Join(
@@ -184,6 +185,17 @@ func checkTerm(field string, term *clusterv1.Term, optional bool) error {
 		return fmt.Errorf("%s has the number %d, at most %d", field, term.GetNumber(), uint64(MaxNumber))
 	}
 	return checkID(field+".node_id", term.GetNodeId())
+}
+
+// checkLiveness allows none. Whether the address makes sense is for whoever connects to it.
+func checkLiveness(field string, l *failoverv1.Liveness) error {
+	if l == nil {
+		return nil
+	}
+	if l.GetProcess() == 0 {
+		return fmt.Errorf("%s has no process", field)
+	}
+	return checkID(field+".address", l.GetAddress())
 }
 
 func checkList(field string, ids []string) error {

@@ -147,6 +147,22 @@ type HostReport struct {
 	Mirror  Position
 	// MirrorInSync: the mirror holds what the master has committed.
 	MirrorInSync bool
+	// Liveness is where the host's life can be watched; zero if nowhere.
+	Liveness Liveness
+}
+
+// Liveness is a TCP listener that the host's process owns for as long as it may be working; see
+// proto/understudy/failover/v1.
+type Liveness struct {
+	// Address is an IP address and a port, as other nodes reach them.
+	Address string
+	// Process is a number that the process has drawn at random: no two have the same.
+	Process uint64
+}
+
+// Hello is the line that the listener says to whoever connects.
+func (l Liveness) Hello(node, cluster string) string {
+	return fmt.Sprintf("UNDERSTUDY-LIVENESS\t1\t%016x\t%s\t%s\n", l.Process, node, cluster)
 }
 
 // RoleReport is what the election says of this node.
@@ -189,6 +205,15 @@ type ElectionStatus struct {
 	Transport      string
 	// Steps counts the finished steps of messages, StepsDropped those that the host had to drop.
 	Steps, StepsDropped uint64
+	// Watched is the master's host whose process this node watches; zero if it watches none.
+	Watched Watched
+}
+
+// Watched is a host whose life matters to a node.
+type Watched struct {
+	NodeID, Address string
+	// Connected: its process has been met, so that its crash would be noticed at once.
+	Connected bool
 }
 
 // ElectionPeer is another node, as the election hears it.

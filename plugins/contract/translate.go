@@ -138,6 +138,7 @@ func toHostReport(r HostReport) *failoverv1.SessionRequest {
 	return &failoverv1.SessionRequest{
 		ClockNanos: int64(r.Clock), GateOpen: r.GateOpen, Term: toTerm(r.Term), AtRest: r.AtRest,
 		CanLead: r.CanLead, Reason: r.Reason, Mirror: toPosition(r.Mirror), MirrorInSync: r.MirrorInSync,
+		Liveness: toLiveness(r.Liveness),
 	}
 }
 
@@ -146,7 +147,19 @@ func fromHostReport(r *failoverv1.SessionRequest) HostReport {
 		Clock: time.Duration(r.GetClockNanos()), GateOpen: r.GetGateOpen(), Term: fromTerm(r.GetTerm()),
 		AtRest: r.GetAtRest(), CanLead: r.GetCanLead(), Reason: r.GetReason(),
 		Mirror: fromPosition(r.GetMirror()), MirrorInSync: r.GetMirrorInSync(),
+		Liveness: fromLiveness(r.GetLiveness()),
 	}
+}
+
+func toLiveness(l Liveness) *failoverv1.Liveness {
+	if l == (Liveness{}) {
+		return nil
+	}
+	return &failoverv1.Liveness{Address: l.Address, Process: l.Process}
+}
+
+func fromLiveness(l *failoverv1.Liveness) Liveness {
+	return Liveness{Address: l.GetAddress(), Process: l.GetProcess()}
 }
 
 func toRoleReport(r RoleReport) *failoverv1.SessionResponse {
@@ -170,6 +183,9 @@ func toElectionStatus(s ElectionStatus) *failoverv1.StatusResponse {
 		Reason: s.Reason, SinceNanos: int64(s.Since), Dropped: s.Dropped, Sent: s.Sent, Received: s.Received,
 		Transport: s.Transport, Steps: s.Steps, StepsDropped: s.StepsDropped,
 	}
+	if w := s.Watched; w != (Watched{}) {
+		out.Watched = &failoverv1.Watched{NodeId: w.NodeID, Address: w.Address, Connected: w.Connected}
+	}
 	for _, p := range s.Peers {
 		out.Peers = append(out.Peers, &failoverv1.PeerStatus{
 			NodeId: p.NodeID, Role: failoverv1.Role(p.Role), Term: toTerm(p.Term), AgeNanos: int64(p.Age),
@@ -186,6 +202,10 @@ func fromElectionStatus(s *failoverv1.StatusResponse) ElectionStatus {
 		MasterID: s.GetMasterId(), Reason: s.GetReason(), Since: time.Duration(s.GetSinceNanos()),
 		Dropped: s.GetDropped(), Sent: s.GetSent(), Received: s.GetReceived(), Transport: s.GetTransport(),
 		Steps: s.GetSteps(), StepsDropped: s.GetStepsDropped(),
+		Watched: Watched{
+			NodeID: s.GetWatched().GetNodeId(), Address: s.GetWatched().GetAddress(),
+			Connected: s.GetWatched().GetConnected(),
+		},
 	}
 	for _, p := range s.GetPeers() {
 		out.Peers = append(out.Peers, ElectionPeer{

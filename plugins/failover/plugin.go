@@ -43,6 +43,7 @@ type plugin struct {
 	words   string
 	end     func() error       // stops the node and waits
 	release context.CancelFunc // ends the session that is open
+	session int                // counts sessions
 
 	steps, dropped atomic.Uint64
 }
@@ -102,7 +103,7 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 	if err != nil {
 		return err
 	}
-	node, err := failover.NewNode(cfg, transport, store, p.log, p.clock)
+	node, err := failover.NewNode(cfg, transport, store, p.log, p.clock, nil)
 	if err != nil {
 		return errors.Join(err, transport.Close())
 	}

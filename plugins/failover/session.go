@@ -17,7 +17,8 @@ func (p *plugin) Session(ctx context.Context, reports <-chan contract.HostReport
 	}
 	ctx, release := context.WithCancel(ctx)
 	defer release()
-	p.replaceSession(release)
+	session := p.replaceSession(release)
+	defer func() { p.sessionEnded(ctx, node, session) }()
 
 	var clock time.Duration
 	reported := false
@@ -48,14 +49,27 @@ func (p *plugin) Session(ctx context.Context, reports <-chan contract.HostReport
 	}
 }
 
-// replaceSession ends the session that was open.
-func (p *plugin) replaceSession(release context.CancelFunc) {
+// replaceSession ends the session that was open, and returns the number of the new one.
+func (p *plugin) replaceSession(release context.CancelFunc) int {
 	p.mu.Lock()
 	before := p.release
 	p.release = release
+	p.session++
+	session := p.session
 	p.mu.Unlock()
 	if before != nil {
 		before()
+	}
+	return session
+}
+
+// sessionEnded stops vouching for the host if it has not come back already. The lock is held until that is done, so
+// that a new session's first report cannot come before it.
+func (p *plugin) sessionEnded(ctx context.Context, node *failover.Node, session int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == session {
+		_ = node.HostLost(context.WithoutCancel(ctx)) // An error means that the node has ended.
 	}
 }
 
@@ -87,6 +101,11 @@ func (p *plugin) Status(ctx context.Context) (contract.ElectionStatus, error) {
 		Dropped: s.Dropped, Sent: s.Sent, Received: s.Received, Transport: words,
 		Steps: p.steps.Load(), StepsDropped: p.dropped.Load(),
 	}
+	if watched := s.Watched; !watched.Term.IsZero() {
+		status.Watched = contract.Watched{
+			NodeID: watched.Term.Node, Address: watched.Liveness.Address, Connected: s.WatchConnected,
+		}
+	}
 	for _, peer := range s.Peers {
 		status.Peers = append(status.Peers, toPeer(peer))
 	}
@@ -110,7 +129,7 @@ func toHost(r contract.HostReport) election.Host {
 	return election.Host{
 		CanLead: r.CanLead, Reason: r.Reason, GateOpen: r.GateOpen, AtRest: r.AtRest,
 		Mirror: election.Position{Term: election.Term(r.Mirror.Term), Index: r.Mirror.Index},
-		InSync: r.MirrorInSync,
+		InSync: r.MirrorInSync, Liveness: election.Liveness(r.Liveness),
 	}
 }
 

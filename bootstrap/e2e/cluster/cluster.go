@@ -87,14 +87,14 @@ func New(options Options) (*Cluster, error) {
 	if iface == "" {
 		iface = "lo"
 	}
+	// The election's times are the product's own: a crash costs milliseconds with them, and a machine that has too
+	// much to do is no reason for a takeover.
 	properties := map[string]string{
 		"cluster.name":       c.Name,
 		"lib.dir":            options.Binaries.Lib,
 		"log.format":         "json",
 		"failover.interface": iface,
 		"failover.port":      strconv.Itoa(ports[0]),
-		"failover.delay":     "100",
-		"failover.retries":   "5",
 		"cachesync.port":     strconv.Itoa(ports[1]),
 	}
 	maps.Copy(properties, options.Properties)

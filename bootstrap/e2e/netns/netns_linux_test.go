@@ -47,6 +47,11 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
+	return newStageWith(t, nil)
+}
+
+func newStageWith(t *testing.T, properties map[string]string) *stage {
+	t.Helper()
 	net := newNetwork(t, 3)
 	binaries, err := built()
 	if err != nil {
@@ -54,6 +59,7 @@ func newStage(t *testing.T) *stage {
 	}
 	c, err := cluster.New(cluster.Options{
 		Dir: t.TempDir(), Binaries: binaries, Nodes: 3, Prefix: net.enter, Interface: "eth0",
+		Properties: properties,
 	})
 	if err != nil {
 		t.Fatal(err)

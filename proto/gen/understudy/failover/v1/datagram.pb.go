@@ -508,7 +508,9 @@ type Heartbeat struct {
 	Term     *v1.Term               `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
 	Sequence uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The other nodes, the one that would claim first first.
-	Members       []string `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	Members []string `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// Where the life of the master's host can be watched.
+	Liveness      *Liveness `protobuf:"bytes,4,opt,name=liveness,proto3" json:"liveness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +562,13 @@ func (x *Heartbeat) GetSequence() uint64 {
 func (x *Heartbeat) GetMembers() []string {
 	if x != nil {
 		return x.Members
+	}
+	return nil
+}
+
+func (x *Heartbeat) GetLiveness() *Liveness {
+	if x != nil {
+		return x.Liveness
 	}
 	return nil
 }
@@ -833,11 +842,12 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"delayNanos\x12\x18\n" +
 	"\aretries\x18\t \x01(\x05R\aretries\x12%\n" +
 	"\x0eadapter_digest\x18\n" +
-	" \x01(\tR\radapterDigest\"r\n" +
+	" \x01(\tR\radapterDigest\"\xb0\x01\n" +
 	"\tHeartbeat\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +
-	"\amembers\x18\x03 \x03(\tR\amembers\"\x1e\n" +
+	"\amembers\x18\x03 \x03(\tR\amembers\x12<\n" +
+	"\bliveness\x18\x04 \x01(\v2 .understudy.failover.v1.LivenessR\bliveness\"\x1e\n" +
 	"\bPresence\x12\x12\n" +
 	"\x04asks\x18\x01 \x01(\bR\x04asks\"\xf5\x01\n" +
 	"\x05Claim\x12/\n" +
@@ -888,6 +898,7 @@ var file_understudy_failover_v1_datagram_proto_goTypes = []any{
 	(*v1.Position)(nil), // 10: understudy.cluster.v1.Position
 	(*v1.Term)(nil),     // 11: understudy.cluster.v1.Term
 	(Role)(0),           // 12: understudy.failover.v1.Role
+	(*Liveness)(nil),    // 13: understudy.failover.v1.Liveness
 }
 var file_understudy_failover_v1_datagram_proto_depIdxs = []int32{
 	4,  // 0: understudy.failover.v1.Datagram.about:type_name -> understudy.failover.v1.About
@@ -902,17 +913,18 @@ var file_understudy_failover_v1_datagram_proto_depIdxs = []int32{
 	2,  // 9: understudy.failover.v1.About.standing:type_name -> understudy.failover.v1.Standing
 	3,  // 10: understudy.failover.v1.About.heard:type_name -> understudy.failover.v1.Heard
 	11, // 11: understudy.failover.v1.Heartbeat.term:type_name -> understudy.cluster.v1.Term
-	11, // 12: understudy.failover.v1.Claim.term:type_name -> understudy.cluster.v1.Term
-	2,  // 13: understudy.failover.v1.Claim.standing:type_name -> understudy.failover.v1.Standing
-	11, // 14: understudy.failover.v1.Claim.heard_term:type_name -> understudy.cluster.v1.Term
-	11, // 15: understudy.failover.v1.Answer.claim:type_name -> understudy.cluster.v1.Term
-	0,  // 16: understudy.failover.v1.Answer.verdict:type_name -> understudy.failover.v1.Verdict
-	11, // 17: understudy.failover.v1.Resign.term:type_name -> understudy.cluster.v1.Term
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 12: understudy.failover.v1.Heartbeat.liveness:type_name -> understudy.failover.v1.Liveness
+	11, // 13: understudy.failover.v1.Claim.term:type_name -> understudy.cluster.v1.Term
+	2,  // 14: understudy.failover.v1.Claim.standing:type_name -> understudy.failover.v1.Standing
+	11, // 15: understudy.failover.v1.Claim.heard_term:type_name -> understudy.cluster.v1.Term
+	11, // 16: understudy.failover.v1.Answer.claim:type_name -> understudy.cluster.v1.Term
+	0,  // 17: understudy.failover.v1.Answer.verdict:type_name -> understudy.failover.v1.Verdict
+	11, // 18: understudy.failover.v1.Resign.term:type_name -> understudy.cluster.v1.Term
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_understudy_failover_v1_datagram_proto_init() }

@@ -94,7 +94,9 @@ type SessionRequest struct {
 	Reason string       `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	Mirror *v1.Position `protobuf:"bytes,7,opt,name=mirror,proto3" json:"mirror,omitempty"`
 	// The mirror holds what the master has committed.
-	MirrorInSync  bool `protobuf:"varint,8,opt,name=mirror_in_sync,json=mirrorInSync,proto3" json:"mirror_in_sync,omitempty"`
+	MirrorInSync bool `protobuf:"varint,8,opt,name=mirror_in_sync,json=mirrorInSync,proto3" json:"mirror_in_sync,omitempty"`
+	// Where the host's life can be watched; absent if nowhere.
+	Liveness      *Liveness `protobuf:"bytes,9,opt,name=liveness,proto3" json:"liveness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +187,73 @@ func (x *SessionRequest) GetMirrorInSync() bool {
 	return false
 }
 
+func (x *SessionRequest) GetLiveness() *Liveness {
+	if x != nil {
+		return x.Liveness
+	}
+	return nil
+}
+
+// Liveness is a TCP listener that the host's process owns for as long as it may be working. To whoever
+// connects it says one line, and then nothing: the connection ends with the process. The line is
+//
+//	UNDERSTUDY-LIVENESS 1 <process, 16 hex digits> <node id> <cluster>
+//
+// with tabs for spaces and a line feed at its end. Later versions may add fields to it.
+type Liveness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An IP address and a port, as other nodes reach them.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// A number that the process has drawn at random: no two have the same.
+	Process       uint64 `protobuf:"fixed64,2,opt,name=process,proto3" json:"process,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Liveness) Reset() {
+	*x = Liveness{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Liveness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Liveness) ProtoMessage() {}
+
+func (x *Liveness) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Liveness.ProtoReflect.Descriptor instead.
+func (*Liveness) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Liveness) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Liveness) GetProcess() uint64 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
 // SessionResponse is the plugin's report of the role.
 type SessionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -206,7 +275,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +287,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +300,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{1}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SessionResponse) GetRole() Role {
@@ -292,7 +361,7 @@ type ResignRequest struct {
 
 func (x *ResignRequest) Reset() {
 	*x = ResignRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +373,7 @@ func (x *ResignRequest) String() string {
 func (*ResignRequest) ProtoMessage() {}
 
 func (x *ResignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +386,7 @@ func (x *ResignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignRequest.ProtoReflect.Descriptor instead.
 func (*ResignRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{2}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ResignRequest) GetTerm() *v1.Term {
@@ -335,7 +404,7 @@ type ResignResponse struct {
 
 func (x *ResignResponse) Reset() {
 	*x = ResignResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +416,7 @@ func (x *ResignResponse) String() string {
 func (*ResignResponse) ProtoMessage() {}
 
 func (x *ResignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +429,7 @@ func (x *ResignResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignResponse.ProtoReflect.Descriptor instead.
 func (*ResignResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{3}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{4}
 }
 
 type StatusRequest struct {
@@ -371,7 +440,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +452,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +465,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{4}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{5}
 }
 
 type PeerStatus struct {
@@ -417,7 +486,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +498,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +511,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{5}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PeerStatus) GetNodeId() string {
@@ -508,6 +577,68 @@ func (x *PeerStatus) GetAdapterDigest() string {
 	return ""
 }
 
+// Watched is a host whose life matters to a node.
+type Watched struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	NodeId  string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// Its process has been met, so that its crash would be noticed at once.
+	Connected     bool `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watched) Reset() {
+	*x = Watched{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watched) ProtoMessage() {}
+
+func (x *Watched) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watched.ProtoReflect.Descriptor instead.
+func (*Watched) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Watched) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Watched) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Watched) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
 type StatusResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	NodeId   string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -524,15 +655,17 @@ type StatusResponse struct {
 	Received  uint64            `protobuf:"varint,10,opt,name=received,proto3" json:"received,omitempty"`
 	Transport string            `protobuf:"bytes,11,opt,name=transport,proto3" json:"transport,omitempty"`
 	// Finished steps of messages that the plugin was told of, and those that the host had to drop.
-	Steps         uint64 `protobuf:"varint,12,opt,name=steps,proto3" json:"steps,omitempty"`
-	StepsDropped  uint64 `protobuf:"varint,13,opt,name=steps_dropped,json=stepsDropped,proto3" json:"steps_dropped,omitempty"`
+	Steps        uint64 `protobuf:"varint,12,opt,name=steps,proto3" json:"steps,omitempty"`
+	StepsDropped uint64 `protobuf:"varint,13,opt,name=steps_dropped,json=stepsDropped,proto3" json:"steps_dropped,omitempty"`
+	// The master's host whose process this node watches; absent if it watches none.
+	Watched       *Watched `protobuf:"bytes,14,opt,name=watched,proto3" json:"watched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +677,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +690,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{6}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatusResponse) GetNodeId() string {
@@ -651,11 +784,18 @@ func (x *StatusResponse) GetStepsDropped() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetWatched() *Watched {
+	if x != nil {
+		return x.Watched
+	}
+	return nil
+}
+
 var File_understudy_failover_v1_failover_proto protoreflect.FileDescriptor
 
 const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\n" +
-	"%understudy/failover/v1/failover.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\"\xaa\x02\n" +
+	"%understudy/failover/v1/failover.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\"\xe8\x02\n" +
 	"\x0eSessionRequest\x12\x1f\n" +
 	"\vclock_nanos\x18\x01 \x01(\x03R\n" +
 	"clockNanos\x12\x1b\n" +
@@ -665,7 +805,11 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\bcan_lead\x18\x05 \x01(\bR\acanLead\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x127\n" +
 	"\x06mirror\x18\a \x01(\v2\x1f.understudy.cluster.v1.PositionR\x06mirror\x12$\n" +
-	"\x0emirror_in_sync\x18\b \x01(\bR\fmirrorInSync\"\xb2\x02\n" +
+	"\x0emirror_in_sync\x18\b \x01(\bR\fmirrorInSync\x12<\n" +
+	"\bliveness\x18\t \x01(\v2 .understudy.failover.v1.LivenessR\bliveness\">\n" +
+	"\bLiveness\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
+	"\aprocess\x18\x02 \x01(\x06R\aprocess\"\xb2\x02\n" +
 	"\x0fSessionResponse\x120\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12/\n" +
 	"\x04term\x18\x02 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12(\n" +
@@ -690,7 +834,11 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\x06mirror\x18\x06 \x01(\v2\x1f.understudy.cluster.v1.PositionR\x06mirror\x12\x19\n" +
 	"\bcan_lead\x18\a \x01(\bR\acanLead\x12\x1b\n" +
 	"\tmaster_id\x18\b \x01(\tR\bmasterId\x12%\n" +
-	"\x0eadapter_digest\x18\t \x01(\tR\radapterDigest\"\xb0\x04\n" +
+	"\x0eadapter_digest\x18\t \x01(\tR\radapterDigest\"Z\n" +
+	"\aWatched\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1c\n" +
+	"\tconnected\x18\x03 \x01(\bR\tconnected\"\xeb\x04\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x120\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12/\n" +
@@ -706,7 +854,8 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	" \x01(\x04R\breceived\x12\x1c\n" +
 	"\ttransport\x18\v \x01(\tR\ttransport\x12\x14\n" +
 	"\x05steps\x18\f \x01(\x04R\x05steps\x12#\n" +
-	"\rsteps_dropped\x18\r \x01(\x04R\fstepsDropped\x1a:\n" +
+	"\rsteps_dropped\x18\r \x01(\x04R\fstepsDropped\x129\n" +
+	"\awatched\x18\x0e \x01(\v2\x1f.understudy.failover.v1.WatchedR\awatched\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01*R\n" +
@@ -734,45 +883,49 @@ func file_understudy_failover_v1_failover_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_failover_v1_failover_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_understudy_failover_v1_failover_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_understudy_failover_v1_failover_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_understudy_failover_v1_failover_proto_goTypes = []any{
 	(Role)(0),               // 0: understudy.failover.v1.Role
 	(*SessionRequest)(nil),  // 1: understudy.failover.v1.SessionRequest
-	(*SessionResponse)(nil), // 2: understudy.failover.v1.SessionResponse
-	(*ResignRequest)(nil),   // 3: understudy.failover.v1.ResignRequest
-	(*ResignResponse)(nil),  // 4: understudy.failover.v1.ResignResponse
-	(*StatusRequest)(nil),   // 5: understudy.failover.v1.StatusRequest
-	(*PeerStatus)(nil),      // 6: understudy.failover.v1.PeerStatus
-	(*StatusResponse)(nil),  // 7: understudy.failover.v1.StatusResponse
-	nil,                     // 8: understudy.failover.v1.StatusResponse.DroppedEntry
-	(*v1.Term)(nil),         // 9: understudy.cluster.v1.Term
-	(*v1.Position)(nil),     // 10: understudy.cluster.v1.Position
+	(*Liveness)(nil),        // 2: understudy.failover.v1.Liveness
+	(*SessionResponse)(nil), // 3: understudy.failover.v1.SessionResponse
+	(*ResignRequest)(nil),   // 4: understudy.failover.v1.ResignRequest
+	(*ResignResponse)(nil),  // 5: understudy.failover.v1.ResignResponse
+	(*StatusRequest)(nil),   // 6: understudy.failover.v1.StatusRequest
+	(*PeerStatus)(nil),      // 7: understudy.failover.v1.PeerStatus
+	(*Watched)(nil),         // 8: understudy.failover.v1.Watched
+	(*StatusResponse)(nil),  // 9: understudy.failover.v1.StatusResponse
+	nil,                     // 10: understudy.failover.v1.StatusResponse.DroppedEntry
+	(*v1.Term)(nil),         // 11: understudy.cluster.v1.Term
+	(*v1.Position)(nil),     // 12: understudy.cluster.v1.Position
 }
 var file_understudy_failover_v1_failover_proto_depIdxs = []int32{
-	9,  // 0: understudy.failover.v1.SessionRequest.term:type_name -> understudy.cluster.v1.Term
-	10, // 1: understudy.failover.v1.SessionRequest.mirror:type_name -> understudy.cluster.v1.Position
-	0,  // 2: understudy.failover.v1.SessionResponse.role:type_name -> understudy.failover.v1.Role
-	9,  // 3: understudy.failover.v1.SessionResponse.term:type_name -> understudy.cluster.v1.Term
-	9,  // 4: understudy.failover.v1.SessionResponse.master_term:type_name -> understudy.cluster.v1.Term
-	9,  // 5: understudy.failover.v1.ResignRequest.term:type_name -> understudy.cluster.v1.Term
-	0,  // 6: understudy.failover.v1.PeerStatus.role:type_name -> understudy.failover.v1.Role
-	9,  // 7: understudy.failover.v1.PeerStatus.term:type_name -> understudy.cluster.v1.Term
-	10, // 8: understudy.failover.v1.PeerStatus.mirror:type_name -> understudy.cluster.v1.Position
-	0,  // 9: understudy.failover.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
-	9,  // 10: understudy.failover.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
-	6,  // 11: understudy.failover.v1.StatusResponse.peers:type_name -> understudy.failover.v1.PeerStatus
-	8,  // 12: understudy.failover.v1.StatusResponse.dropped:type_name -> understudy.failover.v1.StatusResponse.DroppedEntry
-	1,  // 13: understudy.failover.v1.FailoverService.Session:input_type -> understudy.failover.v1.SessionRequest
-	3,  // 14: understudy.failover.v1.FailoverService.Resign:input_type -> understudy.failover.v1.ResignRequest
-	5,  // 15: understudy.failover.v1.FailoverService.Status:input_type -> understudy.failover.v1.StatusRequest
-	2,  // 16: understudy.failover.v1.FailoverService.Session:output_type -> understudy.failover.v1.SessionResponse
-	4,  // 17: understudy.failover.v1.FailoverService.Resign:output_type -> understudy.failover.v1.ResignResponse
-	7,  // 18: understudy.failover.v1.FailoverService.Status:output_type -> understudy.failover.v1.StatusResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	11, // 0: understudy.failover.v1.SessionRequest.term:type_name -> understudy.cluster.v1.Term
+	12, // 1: understudy.failover.v1.SessionRequest.mirror:type_name -> understudy.cluster.v1.Position
+	2,  // 2: understudy.failover.v1.SessionRequest.liveness:type_name -> understudy.failover.v1.Liveness
+	0,  // 3: understudy.failover.v1.SessionResponse.role:type_name -> understudy.failover.v1.Role
+	11, // 4: understudy.failover.v1.SessionResponse.term:type_name -> understudy.cluster.v1.Term
+	11, // 5: understudy.failover.v1.SessionResponse.master_term:type_name -> understudy.cluster.v1.Term
+	11, // 6: understudy.failover.v1.ResignRequest.term:type_name -> understudy.cluster.v1.Term
+	0,  // 7: understudy.failover.v1.PeerStatus.role:type_name -> understudy.failover.v1.Role
+	11, // 8: understudy.failover.v1.PeerStatus.term:type_name -> understudy.cluster.v1.Term
+	12, // 9: understudy.failover.v1.PeerStatus.mirror:type_name -> understudy.cluster.v1.Position
+	0,  // 10: understudy.failover.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
+	11, // 11: understudy.failover.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
+	7,  // 12: understudy.failover.v1.StatusResponse.peers:type_name -> understudy.failover.v1.PeerStatus
+	10, // 13: understudy.failover.v1.StatusResponse.dropped:type_name -> understudy.failover.v1.StatusResponse.DroppedEntry
+	8,  // 14: understudy.failover.v1.StatusResponse.watched:type_name -> understudy.failover.v1.Watched
+	1,  // 15: understudy.failover.v1.FailoverService.Session:input_type -> understudy.failover.v1.SessionRequest
+	4,  // 16: understudy.failover.v1.FailoverService.Resign:input_type -> understudy.failover.v1.ResignRequest
+	6,  // 17: understudy.failover.v1.FailoverService.Status:input_type -> understudy.failover.v1.StatusRequest
+	3,  // 18: understudy.failover.v1.FailoverService.Session:output_type -> understudy.failover.v1.SessionResponse
+	5,  // 19: understudy.failover.v1.FailoverService.Resign:output_type -> understudy.failover.v1.ResignResponse
+	9,  // 20: understudy.failover.v1.FailoverService.Status:output_type -> understudy.failover.v1.StatusResponse
+	18, // [18:21] is the sub-list for method output_type
+	15, // [15:18] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_understudy_failover_v1_failover_proto_init() }
@@ -786,7 +939,7 @@ func file_understudy_failover_v1_failover_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_failover_v1_failover_proto_rawDesc), len(file_understudy_failover_v1_failover_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

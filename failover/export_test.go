@@ -1,0 +1,4 @@
+package failover
+
+// IsRefused is for tests.
+var IsRefused = isRefused
