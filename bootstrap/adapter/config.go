@@ -79,10 +79,13 @@ type ServiceConfig struct {
 	Checkpoint bool
 }
 
-// Check asks the factory about every component, and joins what it finds wrong. Nothing is built.
+// Check asks the factory about every component that has a type, and joins what it finds wrong. Nothing is built.
 func Check(cfg *Config, factory Factory) error {
 	var faults []error
 	for spec := range cfg.specs {
+		if spec.Type == "" {
+			continue // Load has said so
+		}
 		found, err := checkSpec(factory, spec)
 		faults = append(append(faults, found...), err)
 	}

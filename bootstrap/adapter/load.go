@@ -21,7 +21,9 @@ const (
 )
 
 // Load reads an adapter file. The error joins all its faults, each as "file:line: key: what, and what is
-// allowed there". What the components themselves make of their settings is not looked at: see Check.
+// allowed there". What the components themselves make of their settings is not looked at: see Check. It can be asked
+// about the Config that comes beside an error, too, so that all faults of a file are shown at once; nil if the file
+// is not YAML at all.
 func Load(file string) (*Config, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -45,12 +47,9 @@ func parse(file string, text []byte) (*Config, error) {
 	}
 	r := &reader{file: file}
 	cfg := r.config(r.expand(root))
-	if err := r.err(); err != nil {
-		return nil, err
-	}
 	sum := sha256.Sum256(text)
 	cfg.File, cfg.Digest = file, hex.EncodeToString(sum[:])
-	return cfg, nil
+	return cfg, r.err()
 }
 
 // yamlLine finds the line in an error of the YAML parser, which has it in the text only.

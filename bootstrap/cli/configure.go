@@ -40,7 +40,7 @@ func (p Process) configure(ctx context.Context, args Args) (*setup, error) {
 	if cfg.AdapterFile != "" {
 		s.adapter, err = adapter.Load(cfg.AdapterFile)
 		faults = append(faults, err)
-		if err == nil {
+		if s.adapter != nil {
 			faults = append(faults, s.checkComponents(ctx))
 		}
 	}
@@ -49,6 +49,10 @@ func (p Process) configure(ctx context.Context, args Args) (*setup, error) {
 			"set profiler.plugin.factory=failover too", cfg.Origin("cachesync.enabled")))
 	}
 	if err := errors.Join(faults...); err != nil {
+		// A warning may be the reason of a fault: a key that was misspelt.
+		for _, warning := range s.warnings {
+			fmt.Fprintln(p.Stderr, "warning:", warning)
+		}
 		return nil, usageError{err}
 	}
 	return s, nil
