@@ -328,16 +328,15 @@ func (n *Node) standDown(ctx context.Context, w Workload, term contract.Term, fa
 			n.log.Warn("the mirror was not let go", "error", err)
 		}
 	}
-	n.election.set(func(h *health) {
-		h.atRest, h.canLead = true, false
-		h.reason = "stopping"
-		if failure != nil {
-			h.reason = failure.Error()
-		}
-	})
+	n.election.set(func(h *health) { h.atRest = true })
 	if err := n.election.resign(ctx, term); err != nil {
 		n.log.Warn("the resignation was not said; the others wait for silence", "error", err)
 	}
+	reason := "stopping"
+	if failure != nil {
+		reason = failure.Error()
+	}
+	n.doNotStand(reason)
 	return nil
 }
 
