@@ -10,7 +10,7 @@ import (
 // TestCrashIsEvident: at the default delay and retries the crash of a master's process is no matter of seconds. The
 // next master says that it leads because the process was gone, not because it was silent.
 func TestCrashIsEvident(t *testing.T) {
-	c := newCluster(t, cluster.Options{Nodes: 3, Properties: defaults()})
+	c := newCluster(t, cluster.Options{Nodes: 3})
 	master := up(t, c)
 	want := feed(t, c, "before", 200)
 	writer(t, c.Journals(), "", time.Time{})

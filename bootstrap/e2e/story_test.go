@@ -128,7 +128,7 @@ func TestStoryInterrupted(t *testing.T) {
 func TestExample(t *testing.T) {
 	c := newCluster(t, cluster.Options{Nodes: 1, Properties: map[string]string{}})
 	node := c.Nodes[0]
-	// Only the ports, the name and the pace differ, so that a node somebody plays with is not disturbed.
+	// Only the ports and the name differ, so that a node somebody plays with is not disturbed.
 	own, err := os.ReadFile(node.ConfigFile("bootstrap.properties"))
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestExample(t *testing.T) {
 	for _, line := range strings.Split(string(own), "\n") {
 		key, _, _ := strings.Cut(line, "=")
 		switch key {
-		case "cluster.name", "failover.port", "cachesync.port", "failover.delay", "lib.dir", "log.format":
+		case "cluster.name", "failover.port", "cachesync.port", "lib.dir", "log.format":
 			flags = append(flags, "-D"+line)
 		}
 	}

@@ -23,17 +23,12 @@ func BenchmarkTakeover(b *testing.B) {
 	b.Run("coldstart", coldStarts)
 }
 
-// defaults are the product's times instead of the harness's.
-func defaults() map[string]string {
-	return map[string]string{"failover.delay": "", "failover.retries": ""}
-}
-
 // promotion is the log line of a promotion.
 const promotion = "Promoted to Master node"
 
 // takeovers ends masters, each in its turn, and starts them again.
 func takeovers(b *testing.B, end func(master *cluster.Node) error) {
-	c := newCluster(b, cluster.Options{Nodes: 3, Properties: defaults()})
+	c := newCluster(b, cluster.Options{Nodes: 3})
 	master := up(b, c)
 	var took []time.Duration
 	for b.Loop() {
@@ -58,7 +53,7 @@ func takeovers(b *testing.B, end func(master *cluster.Node) error) {
 }
 
 func coldStarts(b *testing.B) {
-	c := newCluster(b, cluster.Options{Nodes: 3, Properties: defaults()})
+	c := newCluster(b, cluster.Options{Nodes: 3})
 	var took []time.Duration
 	for b.Loop() {
 		from := lengths(c)

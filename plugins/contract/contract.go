@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/understudy-ha/understudy/profiler"
@@ -36,16 +35,6 @@ func (t Term) String() string {
 		return "none"
 	}
 	return strconv.FormatUint(t.Number, 10) + ":" + t.Node
-}
-
-// ParseTerm reads what String wrote.
-func ParseTerm(s string) (Term, error) {
-	number, node, found := strings.Cut(s, ":")
-	n, err := strconv.ParseUint(number, 10, 64)
-	if !found || err != nil || node == "" {
-		return Term{}, fmt.Errorf("term %q: want number:node, say 7:orders-1", s)
-	}
-	return Term{Number: n, Node: node}, nil
 }
 
 // Position is how far a mirror has come: the last applied index and the term that wrote it.
