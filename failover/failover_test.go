@@ -62,7 +62,7 @@ func TestLease(t *testing.T) {
 				t.Errorf("a master's lease is %v, %v; want between 3 and 4 delays", state.Valid, err)
 			}
 		}
-		if err := m.Resign(t.Context(), mustState(m).Term); err != nil {
+		if err := m.Resign(t.Context(), mustState(m).Term, ""); err != nil {
 			t.Fatal(err)
 		}
 		if state := mustState(m); state.Valid != 0 || state.Role != election.Standby {
@@ -90,7 +90,7 @@ func TestHandover(t *testing.T) {
 		if master.role() != election.Master {
 			t.Fatal("c does not lead")
 		}
-		if err := master.Resign(t.Context(), mustState(master).Term); err != nil {
+		if err := master.Resign(t.Context(), mustState(master).Term, ""); err != nil {
 			t.Fatal(err)
 		}
 		pass(3 * time.Millisecond) // resignation, claim, grants

@@ -304,9 +304,19 @@ func (n *Node) HostLost(ctx context.Context) error {
 }
 
 // Resign gives up a term, and tells the others before it returns. The host's gate must be shut and its work at
-// rest. To resign a term that is not held is no error.
-func (n *Node) Resign(ctx context.Context, term election.Term) error {
+// rest. To resign a term that is not held is no error. successor is who shall lead next, if not empty.
+func (n *Node) Resign(ctx context.Context, term election.Term, successor string) error {
 	return n.do(ctx, func() { n.step(election.Resign{At: n.clock(), Term: term}) })
+}
+
+// Pause says to the whole cluster that nobody may be promoted, or ends that.
+func (n *Node) Pause(ctx context.Context, on bool) error {
+	return errors.New("not yet")
+}
+
+// ChangeMembers changes the list of voters.
+func (n *Node) ChangeMembers(ctx context.Context, remove, add string) ([]string, error) {
+	return nil, errors.New("not yet")
 }
 
 // Status returns what is known at this moment.

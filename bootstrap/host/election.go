@@ -235,5 +235,5 @@ func (e *election) resign(ctx context.Context, term contract.Term) error {
 	if !up {
 		return nil // nobody is there who could hold it
 	}
-	return plugin.Resign(ctx, term)
+	return plugin.Resign(ctx, term, "")
 }

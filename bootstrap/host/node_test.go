@@ -97,7 +97,13 @@ func (f *fakeFailover) Session(ctx context.Context, reports <-chan contract.Host
 	}
 }
 
-func (f *fakeFailover) Resign(_ context.Context, term contract.Term) error {
+func (f *fakeFailover) Pause(context.Context, bool) error { return nil }
+
+func (f *fakeFailover) ChangeMembers(context.Context, contract.MembersChange) ([]string, error) {
+	return nil, nil
+}
+
+func (f *fakeFailover) Resign(_ context.Context, term contract.Term, _ string) error {
 	f.diary.note("resign %s", term)
 	if f.gateOpen() {
 		f.diary.note("RESIGNED WITH AN OPEN GATE")

@@ -167,7 +167,40 @@ type RoleReport struct {
 	MasterTerm Term
 	// Reason is for people.
 	Reason string
+	// Takeover tells how this mastership came about; nil when not master.
+	Takeover *Takeover
+	// Handover asks the master to hand over to another node; zero if that is not asked.
+	Handover Handover
 }
+
+// Takeover tells how a mastership came about. All times are durations by the clock of the new master.
+type Takeover struct {
+	// Cause is why the last master was missed, for people.
+	Cause string
+	// After is the term of the last master; zero if none was ever heard.
+	After Term
+	// Detection is from the last sign of life of the last master, heard by anybody, to the suspicion; Wait from
+	// there to the claim; Claim from there to the promotion.
+	Detection, Wait, Claim time.Duration
+	// Heard is when each other node had last been heard before the promotion, in the order of their ids.
+	Heard []HeardAge
+}
+
+// HeardAge is how long ago a node was heard.
+type HeardAge struct {
+	NodeID string
+	Age    time.Duration
+}
+
+// Handover is the election's wish that the master make room for another node.
+type Handover struct {
+	To string
+	// Reason is for people.
+	Reason string
+}
+
+// MembersChange changes the list of voters. One of both ids may be empty. With both, Remove comes first.
+type MembersChange struct{ Remove, Add string }
 
 // Failover is the election, as the failover plugin serves it beside Agent.
 type Failover interface {
@@ -175,9 +208,15 @@ type Failover interface {
 	// called unasked, from one goroutine at a time, whenever the role changes. Only one session is open at a
 	// time; a new one replaces the old.
 	Session(ctx context.Context, reports <-chan HostReport, send func(RoleReport) error) error
-	// Resign gives up a term; the host's gate is shut and its work at rest.
-	Resign(ctx context.Context, term Term) error
+	// Resign gives up a term; the host's gate is shut and its work at rest. successor is who shall lead next; empty
+	// if that is left to the order, which also counts when the named one does not claim at once.
+	Resign(ctx context.Context, term Term, successor string) error
 	Status(ctx context.Context) (ElectionStatus, error)
+	// Pause says to the whole cluster that nobody may be promoted, or ends that. A master that works goes on.
+	Pause(ctx context.Context, on bool) error
+	// ChangeMembers changes the list of voters, and returns it when it holds. Only the master of a cluster with a
+	// quorum can.
+	ChangeMembers(ctx context.Context, change MembersChange) (voters []string, err error)
 }
 
 // ElectionStatus is for people and metrics.
@@ -196,6 +235,33 @@ type ElectionStatus struct {
 	Steps, StepsDropped uint64
 	// Watched is the master's host whose process this node watches; zero if it watches none.
 	Watched Watched
+	// Paused: nobody is promoted; PausedBy is the node that was told so.
+	Paused   bool
+	PausedBy string
+	// Observer: this node watches, and never acts. Witness: it votes, and never leads.
+	Observer, Witness bool
+	// Quorum is nil if there is none.
+	Quorum *Quorum
+	// Takeover tells how this mastership came about; nil when not master.
+	Takeover *Takeover
+	// Order is who would lead next, best first, as this node sees it.
+	Order []string
+	// Sealed: datagrams are authenticated.
+	Sealed   bool
+	Priority int
+}
+
+// Quorum is the state of the voting.
+type Quorum struct {
+	// Members is how many nodes are enrolled when the cluster is born.
+	Members int
+	// Voters is who votes; empty before the cluster is born. Voter: this node is one of them.
+	Voters []string
+	Voter  bool
+	// Lease is, as master, how long what a majority has given still lasts; 0 if it has lapsed.
+	Lease time.Duration
+	// Withheld is why this node grants nothing at the moment; empty if it would.
+	Withheld string
 }
 
 // Watched is a host whose life matters to a node.
@@ -216,6 +282,13 @@ type ElectionPeer struct {
 	CanLead       bool
 	MasterID      string
 	AdapterDigest string
+	// Hears is whom it hears: its row of the matrix.
+	Hears []HeardAge
+	// InSync: its mirror holds what the master has committed.
+	InSync            bool
+	Observer, Witness bool
+	// Acknowledged is how long ago it last acknowledged a heartbeat of this master; nil without a quorum.
+	Acknowledged *time.Duration
 }
 
 // OpKind is a kind of change of the mirror.

@@ -59,7 +59,7 @@ func (s *failoverServer) Session(stream failoverv1.FailoverService_SessionServer
 }
 
 func (s *failoverServer) Resign(ctx context.Context, r *failoverv1.ResignRequest) (*failoverv1.ResignResponse, error) {
-	if err := s.impl.Resign(ctx, fromTerm(r.GetTerm())); err != nil {
+	if err := s.impl.Resign(ctx, fromTerm(r.GetTerm()), r.GetSuccessor()); err != nil {
 		return nil, toStatus(err)
 	}
 	return &failoverv1.ResignResponse{}, nil
@@ -71,6 +71,21 @@ func (s *failoverServer) Status(ctx context.Context, _ *failoverv1.StatusRequest
 		return nil, toStatus(err)
 	}
 	return toElectionStatus(status), nil
+}
+
+func (s *failoverServer) Pause(ctx context.Context, r *failoverv1.PauseRequest) (*failoverv1.PauseResponse, error) {
+	if err := s.impl.Pause(ctx, r.GetOn()); err != nil {
+		return nil, toStatus(err)
+	}
+	return &failoverv1.PauseResponse{}, nil
+}
+
+func (s *failoverServer) ChangeMembers(ctx context.Context, r *failoverv1.ChangeMembersRequest) (*failoverv1.ChangeMembersResponse, error) {
+	voters, err := s.impl.ChangeMembers(ctx, MembersChange{Remove: r.GetRemove(), Add: r.GetAdd()})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &failoverv1.ChangeMembersResponse{Voters: voters}, nil
 }
 
 // FailoverClient is the Failover that runs in a plugin's process.
@@ -132,8 +147,8 @@ func report(ctx context.Context, reports <-chan HostReport, stream failoverv1.Fa
 }
 
 // Resign implements Failover.
-func (c *FailoverClient) Resign(ctx context.Context, term Term) error {
-	_, err := c.rpc.Resign(ctx, &failoverv1.ResignRequest{Term: toTerm(term)})
+func (c *FailoverClient) Resign(ctx context.Context, term Term, successor string) error {
+	_, err := c.rpc.Resign(ctx, &failoverv1.ResignRequest{Term: toTerm(term), Successor: successor})
 	return fromStatus(ctx, c.plugin, "resign term "+term.String(), err)
 }
 
@@ -144,4 +159,19 @@ func (c *FailoverClient) Status(ctx context.Context) (ElectionStatus, error) {
 		return ElectionStatus{}, fromStatus(ctx, c.plugin, "status", err)
 	}
 	return fromElectionStatus(r), nil
+}
+
+// Pause implements Failover.
+func (c *FailoverClient) Pause(ctx context.Context, on bool) error {
+	_, err := c.rpc.Pause(ctx, &failoverv1.PauseRequest{On: on})
+	return fromStatus(ctx, c.plugin, "pause", err)
+}
+
+// ChangeMembers implements Failover.
+func (c *FailoverClient) ChangeMembers(ctx context.Context, change MembersChange) ([]string, error) {
+	r, err := c.rpc.ChangeMembers(ctx, &failoverv1.ChangeMembersRequest{Remove: change.Remove, Add: change.Add})
+	if err != nil {
+		return nil, fromStatus(ctx, c.plugin, "change members", err)
+	}
+	return r.GetVoters(), nil
 }

@@ -162,62 +162,6 @@ func fromLiveness(l *failoverv1.Liveness) Liveness {
 	return Liveness{Address: l.GetAddress(), Process: l.GetProcess()}
 }
 
-func toRoleReport(r RoleReport) *failoverv1.SessionResponse {
-	return &failoverv1.SessionResponse{
-		Role: failoverv1.Role(r.Role), Term: toTerm(r.Term), EchoClockNanos: int64(r.EchoClock),
-		ValidNanos: int64(r.Valid), MasterId: r.MasterID, MasterTerm: toTerm(r.MasterTerm), Reason: r.Reason,
-	}
-}
-
-func fromRoleReport(r *failoverv1.SessionResponse) RoleReport {
-	return RoleReport{
-		Role: fromEnum[Role](r.GetRole()), Term: fromTerm(r.GetTerm()),
-		EchoClock: time.Duration(r.GetEchoClockNanos()), Valid: time.Duration(r.GetValidNanos()),
-		MasterID: r.GetMasterId(), MasterTerm: fromTerm(r.GetMasterTerm()), Reason: r.GetReason(),
-	}
-}
-
-func toElectionStatus(s ElectionStatus) *failoverv1.StatusResponse {
-	out := &failoverv1.StatusResponse{
-		NodeId: s.NodeID, Role: failoverv1.Role(s.Role), Term: toTerm(s.Term), MasterId: s.MasterID,
-		Reason: s.Reason, SinceNanos: int64(s.Since), Dropped: s.Dropped, Sent: s.Sent, Received: s.Received,
-		Transport: s.Transport, Steps: s.Steps, StepsDropped: s.StepsDropped,
-	}
-	if w := s.Watched; w != (Watched{}) {
-		out.Watched = &failoverv1.Watched{NodeId: w.NodeID, Address: w.Address, Connected: w.Connected}
-	}
-	for _, p := range s.Peers {
-		out.Peers = append(out.Peers, &failoverv1.PeerStatus{
-			NodeId: p.NodeID, Role: failoverv1.Role(p.Role), Term: toTerm(p.Term), AgeNanos: int64(p.Age),
-			Priority: toInt32(p.Priority), Mirror: toPosition(p.Mirror), CanLead: p.CanLead,
-			MasterId: p.MasterID, AdapterDigest: p.AdapterDigest,
-		})
-	}
-	return out
-}
-
-func fromElectionStatus(s *failoverv1.StatusResponse) ElectionStatus {
-	out := ElectionStatus{
-		NodeID: s.GetNodeId(), Role: fromEnum[Role](s.GetRole()), Term: fromTerm(s.GetTerm()),
-		MasterID: s.GetMasterId(), Reason: s.GetReason(), Since: time.Duration(s.GetSinceNanos()),
-		Dropped: s.GetDropped(), Sent: s.GetSent(), Received: s.GetReceived(), Transport: s.GetTransport(),
-		Steps: s.GetSteps(), StepsDropped: s.GetStepsDropped(),
-		Watched: Watched{
-			NodeID: s.GetWatched().GetNodeId(), Address: s.GetWatched().GetAddress(),
-			Connected: s.GetWatched().GetConnected(),
-		},
-	}
-	for _, p := range s.GetPeers() {
-		out.Peers = append(out.Peers, ElectionPeer{
-			NodeID: p.GetNodeId(), Role: fromEnum[Role](p.GetRole()), Term: fromTerm(p.GetTerm()),
-			Age: time.Duration(p.GetAgeNanos()), Priority: int(p.GetPriority()),
-			Mirror: fromPosition(p.GetMirror()), CanLead: p.GetCanLead(), MasterID: p.GetMasterId(),
-			AdapterDigest: p.GetAdapterDigest(),
-		})
-	}
-	return out
-}
-
 // CacheSync.
 
 func toMirrorConfig(c MirrorConfig) *cachesyncv1.ConfigureRequest {

@@ -60,6 +60,12 @@ func fill(v reflect.Value, rng *rand.Rand) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		v.SetZero()
+		if rng.Intn(3) > 0 {
+			v.Set(reflect.New(v.Type().Elem()))
+			fill(v.Elem(), rng)
+		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			fill(v.Field(i), rng)

@@ -156,7 +156,7 @@ func TestGate(t *testing.T) {
 			t.Errorf("the standby was told %+v", role)
 		}
 
-		if err := b.Resign(t.Context(), role.Term); err != nil {
+		if err := b.Resign(t.Context(), role.Term, ""); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

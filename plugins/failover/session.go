@@ -74,12 +74,30 @@ func (p *plugin) sessionEnded(ctx context.Context, node *failover.Node, session 
 }
 
 // Resign gives up a term; it has been told to the others when it returns.
-func (p *plugin) Resign(ctx context.Context, term contract.Term) error {
+func (p *plugin) Resign(ctx context.Context, term contract.Term, successor string) error {
 	node, err := p.running()
 	if err != nil {
 		return err
 	}
-	return node.Resign(ctx, election.Term{Number: term.Number, Node: term.Node})
+	return node.Resign(ctx, election.Term(term), successor)
+}
+
+// Pause tells the whole cluster.
+func (p *plugin) Pause(ctx context.Context, on bool) error {
+	node, err := p.running()
+	if err != nil {
+		return err
+	}
+	return node.Pause(ctx, on)
+}
+
+// ChangeMembers returns when the new list of voters holds.
+func (p *plugin) ChangeMembers(ctx context.Context, change contract.MembersChange) ([]string, error) {
+	node, err := p.running()
+	if err != nil {
+		return nil, err
+	}
+	return node.ChangeMembers(ctx, change.Remove, change.Add)
 }
 
 // Status gives what this node knows of the cluster.

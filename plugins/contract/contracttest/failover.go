@@ -46,7 +46,7 @@ func runFailover(t *testing.T, start func(t testing.TB) node) {
 
 	t.Run("resigning what is not held is no error", func(t *testing.T) {
 		n := ready(t, start)
-		if err := n.Failover.Resign(within(t), contract.Term{Number: 99, Node: "other"}); err != nil {
+		if err := n.Failover.Resign(within(t), contract.Term{Number: 99, Node: "other"}, ""); err != nil {
 			t.Error(err)
 		}
 	})

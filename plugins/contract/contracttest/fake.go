@@ -118,7 +118,15 @@ func (*Failover) Session(ctx context.Context, reports <-chan contract.HostReport
 }
 
 // Resign implements contract.Failover.
-func (*Failover) Resign(context.Context, contract.Term) error { return nil }
+func (*Failover) Resign(context.Context, contract.Term, string) error { return nil }
+
+// Pause implements contract.Failover.
+func (*Failover) Pause(context.Context, bool) error { return nil }
+
+// ChangeMembers implements contract.Failover.
+func (*Failover) ChangeMembers(context.Context, contract.MembersChange) ([]string, error) {
+	return nil, errors.New("the fake has no quorum")
+}
 
 // Status implements contract.Failover.
 func (*Failover) Status(context.Context) (contract.ElectionStatus, error) {

@@ -99,6 +99,7 @@ type Datagram struct {
 	//	*Datagram_Claim
 	//	*Datagram_Answer
 	//	*Datagram_Resign
+	//	*Datagram_Ack
 	Body          isDatagram_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -221,6 +222,15 @@ func (x *Datagram) GetResign() *Resign {
 	return nil
 }
 
+func (x *Datagram) GetAck() *Ack {
+	if x != nil {
+		if x, ok := x.Body.(*Datagram_Ack); ok {
+			return x.Ack
+		}
+	}
+	return nil
+}
+
 type isDatagram_Body interface {
 	isDatagram_Body()
 }
@@ -245,6 +255,10 @@ type Datagram_Resign struct {
 	Resign *Resign `protobuf:"bytes,20,opt,name=resign,proto3,oneof"`
 }
 
+type Datagram_Ack struct {
+	Ack *Ack `protobuf:"bytes,21,opt,name=ack,proto3,oneof"`
+}
+
 func (*Datagram_Heartbeat) isDatagram_Body() {}
 
 func (*Datagram_Presence) isDatagram_Body() {}
@@ -254,6 +268,8 @@ func (*Datagram_Claim) isDatagram_Body() {}
 func (*Datagram_Answer) isDatagram_Body() {}
 
 func (*Datagram_Resign) isDatagram_Body() {}
+
+func (*Datagram_Ack) isDatagram_Body() {}
 
 // Standing is what decides who leads next: a mirror in sync before one that is not, then (if neither is) the
 // further one, then the higher priority, then the greater node id.
@@ -398,6 +414,21 @@ type About struct {
 	DelayNanos    int64  `protobuf:"varint,8,opt,name=delay_nanos,json=delayNanos,proto3" json:"delay_nanos,omitempty"`
 	Retries       int32  `protobuf:"varint,9,opt,name=retries,proto3" json:"retries,omitempty"`
 	AdapterDigest string `protobuf:"bytes,10,opt,name=adapter_digest,json=adapterDigest,proto3" json:"adapter_digest,omitempty"`
+	// How old, in milliseconds, the last message of each node in hears is; in the same order.
+	HearsAgeMillis []uint32 `protobuf:"varint,11,rep,packed,name=hears_age_millis,json=hearsAgeMillis,proto3" json:"hears_age_millis,omitempty"`
+	// Settings that all nodes should share, too.
+	Members           int32  `protobuf:"varint,12,opt,name=members,proto3" json:"members,omitempty"`
+	Preempt           bool   `protobuf:"varint,13,opt,name=preempt,proto3" json:"preempt,omitempty"`
+	PreemptDelayNanos int64  `protobuf:"varint,14,opt,name=preempt_delay_nanos,json=preemptDelayNanos,proto3" json:"preempt_delay_nanos,omitempty"`
+	Pause             *Pause `protobuf:"bytes,15,opt,name=pause,proto3" json:"pause,omitempty"`
+	// The sender watches, and never acts.
+	Observer bool `protobuf:"varint,16,opt,name=observer,proto3" json:"observer,omitempty"`
+	// The sender votes, and never leads.
+	Witness bool `protobuf:"varint,17,opt,name=witness,proto3" json:"witness,omitempty"`
+	// Where the sender alone can be reached: an IP address and a port.
+	Address string `protobuf:"bytes,18,opt,name=address,proto3" json:"address,omitempty"`
+	// The sender's list of voters, if the cluster has a quorum. In heartbeats and presences only.
+	Voters        *Voters `protobuf:"bytes,19,opt,name=voters,proto3" json:"voters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -502,6 +533,246 @@ func (x *About) GetAdapterDigest() string {
 	return ""
 }
 
+func (x *About) GetHearsAgeMillis() []uint32 {
+	if x != nil {
+		return x.HearsAgeMillis
+	}
+	return nil
+}
+
+func (x *About) GetMembers() int32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *About) GetPreempt() bool {
+	if x != nil {
+		return x.Preempt
+	}
+	return false
+}
+
+func (x *About) GetPreemptDelayNanos() int64 {
+	if x != nil {
+		return x.PreemptDelayNanos
+	}
+	return 0
+}
+
+func (x *About) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *About) GetObserver() bool {
+	if x != nil {
+		return x.Observer
+	}
+	return false
+}
+
+func (x *About) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+func (x *About) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *About) GetVoters() *Voters {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+// Pause says whether anybody may be promoted. The later statement counts: the one with the greater counter, then
+// with the greater node id.
+type Pause struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Counter       uint64                 `protobuf:"varint,1,opt,name=counter,proto3" json:"counter,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	On            bool                   `protobuf:"varint,3,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Pause) GetCounter() uint64 {
+	if x != nil {
+		return x.Counter
+	}
+	return 0
+}
+
+func (x *Pause) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Pause) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+// Stamp orders the lists of voters: by the number of the term in which one was made, then by count within it.
+type Stamp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TermNumber    uint64                 `protobuf:"varint,1,opt,name=term_number,json=termNumber,proto3" json:"term_number,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stamp) Reset() {
+	*x = Stamp{}
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stamp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stamp) ProtoMessage() {}
+
+func (x *Stamp) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stamp.ProtoReflect.Descriptor instead.
+func (*Stamp) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Stamp) GetTermNumber() uint64 {
+	if x != nil {
+		return x.TermNumber
+	}
+	return 0
+}
+
+func (x *Stamp) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// Voters are the nodes whose votes count.
+type Voters struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Stamp   *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	NodeIds []string               `protobuf:"bytes,2,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	// The list holds. At the birth of a cluster it is proposed first, and holds when all in it have agreed.
+	Settled       bool `protobuf:"varint,3,opt,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Voters) Reset() {
+	*x = Voters{}
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Voters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Voters) ProtoMessage() {}
+
+func (x *Voters) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Voters.ProtoReflect.Descriptor instead.
+func (*Voters) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Voters) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *Voters) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
+func (x *Voters) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
 // Heartbeat is the master's, once per delay.
 type Heartbeat struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -517,7 +788,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +800,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +813,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{4}
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Heartbeat) GetTerm() *v1.Term {
@@ -584,7 +855,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +867,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +880,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{5}
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Presence) GetAsks() bool {
@@ -628,14 +899,16 @@ type Claim struct {
 	HeardTerm     *v1.Term  `protobuf:"bytes,3,opt,name=heard_term,json=heardTerm,proto3" json:"heard_term,omitempty"`
 	HeardSequence uint64    `protobuf:"varint,4,opt,name=heard_sequence,json=heardSequence,proto3" json:"heard_sequence,omitempty"`
 	// The master of heard_term has resigned.
-	Resigned      bool `protobuf:"varint,5,opt,name=resigned,proto3" json:"resigned,omitempty"`
+	Resigned bool `protobuf:"varint,5,opt,name=resigned,proto3" json:"resigned,omitempty"`
+	// Of the claimant's list of voters: who has a later one does not grant.
+	Voters        *Stamp `protobuf:"bytes,6,opt,name=voters,proto3" json:"voters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +920,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +933,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{6}
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Claim) GetTerm() *v1.Term {
@@ -698,6 +971,13 @@ func (x *Claim) GetResigned() bool {
 	return false
 }
 
+func (x *Claim) GetVoters() *Stamp {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
 // Answer is the answer to a claim.
 type Answer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -709,7 +989,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[7]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +1001,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[7]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +1014,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{7}
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Answer) GetClaim() *v1.Term {
@@ -756,14 +1036,16 @@ type Resign struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Term  *v1.Term               `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
 	// Counts on after the heartbeats of the term.
-	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Who shall lead next; empty if that is left to the order.
+	Successor     string `protobuf:"bytes,3,opt,name=successor,proto3" json:"successor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Resign) Reset() {
 	*x = Resign{}
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[8]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +1057,7 @@ func (x *Resign) String() string {
 func (*Resign) ProtoMessage() {}
 
 func (x *Resign) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[8]
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +1070,7 @@ func (x *Resign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resign.ProtoReflect.Descriptor instead.
 func (*Resign) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{8}
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Resign) GetTerm() *v1.Term {
@@ -805,11 +1087,80 @@ func (x *Resign) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Resign) GetSuccessor() string {
+	if x != nil {
+		return x.Successor
+	}
+	return ""
+}
+
+// Ack is a voter's answer to each heartbeat, to the master alone: for S from now it grants no claim.
+type Ack struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Term     *v1.Term               `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
+	Sequence uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Of the list of voters that the sender has on its disk.
+	Voters        *Stamp `protobuf:"bytes,3,opt,name=voters,proto3" json:"voters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ack) Reset() {
+	*x = Ack{}
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ack) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ack) ProtoMessage() {}
+
+func (x *Ack) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_datagram_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ack.ProtoReflect.Descriptor instead.
+func (*Ack) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_datagram_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Ack) GetTerm() *v1.Term {
+	if x != nil {
+		return x.Term
+	}
+	return nil
+}
+
+func (x *Ack) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Ack) GetVoters() *Stamp {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
 var File_understudy_failover_v1_datagram_proto protoreflect.FileDescriptor
 
 const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\n" +
-	"%understudy/failover/v1/datagram.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/failover.proto\"\xdd\x03\n" +
+	"%understudy/failover/v1/datagram.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/failover.proto\"\x8e\x04\n" +
 	"\bDatagram\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x17\n" +
@@ -820,7 +1171,8 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\bpresence\x18\x11 \x01(\v2 .understudy.failover.v1.PresenceH\x00R\bpresence\x125\n" +
 	"\x05claim\x18\x12 \x01(\v2\x1d.understudy.failover.v1.ClaimH\x00R\x05claim\x128\n" +
 	"\x06answer\x18\x13 \x01(\v2\x1e.understudy.failover.v1.AnswerH\x00R\x06answer\x128\n" +
-	"\x06resign\x18\x14 \x01(\v2\x1e.understudy.failover.v1.ResignH\x00R\x06resignB\x06\n" +
+	"\x06resign\x18\x14 \x01(\v2\x1e.understudy.failover.v1.ResignH\x00R\x06resign\x12/\n" +
+	"\x03ack\x18\x15 \x01(\v2\x1b.understudy.failover.v1.AckH\x00R\x03ackB\x06\n" +
 	"\x04body\"x\n" +
 	"\bStanding\x12\x17\n" +
 	"\ain_sync\x18\x01 \x01(\bR\x06inSync\x127\n" +
@@ -829,7 +1181,7 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\x05Heard\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1b\n" +
-	"\tage_nanos\x18\x03 \x01(\x03R\bageNanos\"\xf5\x02\n" +
+	"\tage_nanos\x18\x03 \x01(\x03R\bageNanos\"\xc0\x05\n" +
 	"\x05About\x120\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12<\n" +
 	"\bstanding\x18\x02 \x01(\v2 .understudy.failover.v1.StandingR\bstanding\x12\x19\n" +
@@ -842,27 +1194,54 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"delayNanos\x12\x18\n" +
 	"\aretries\x18\t \x01(\x05R\aretries\x12%\n" +
 	"\x0eadapter_digest\x18\n" +
-	" \x01(\tR\radapterDigest\"\xb0\x01\n" +
+	" \x01(\tR\radapterDigest\x12(\n" +
+	"\x10hears_age_millis\x18\v \x03(\rR\x0ehearsAgeMillis\x12\x18\n" +
+	"\amembers\x18\f \x01(\x05R\amembers\x12\x18\n" +
+	"\apreempt\x18\r \x01(\bR\apreempt\x12.\n" +
+	"\x13preempt_delay_nanos\x18\x0e \x01(\x03R\x11preemptDelayNanos\x123\n" +
+	"\x05pause\x18\x0f \x01(\v2\x1d.understudy.failover.v1.PauseR\x05pause\x12\x1a\n" +
+	"\bobserver\x18\x10 \x01(\bR\bobserver\x12\x18\n" +
+	"\awitness\x18\x11 \x01(\bR\awitness\x12\x18\n" +
+	"\aaddress\x18\x12 \x01(\tR\aaddress\x126\n" +
+	"\x06voters\x18\x13 \x01(\v2\x1e.understudy.failover.v1.VotersR\x06voters\"J\n" +
+	"\x05Pause\x12\x18\n" +
+	"\acounter\x18\x01 \x01(\x04R\acounter\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x0e\n" +
+	"\x02on\x18\x03 \x01(\bR\x02on\">\n" +
+	"\x05Stamp\x12\x1f\n" +
+	"\vterm_number\x18\x01 \x01(\x04R\n" +
+	"termNumber\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"r\n" +
+	"\x06Voters\x123\n" +
+	"\x05stamp\x18\x01 \x01(\v2\x1d.understudy.failover.v1.StampR\x05stamp\x12\x19\n" +
+	"\bnode_ids\x18\x02 \x03(\tR\anodeIds\x12\x18\n" +
+	"\asettled\x18\x03 \x01(\bR\asettled\"\xb0\x01\n" +
 	"\tHeartbeat\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x18\n" +
 	"\amembers\x18\x03 \x03(\tR\amembers\x12<\n" +
 	"\bliveness\x18\x04 \x01(\v2 .understudy.failover.v1.LivenessR\bliveness\"\x1e\n" +
 	"\bPresence\x12\x12\n" +
-	"\x04asks\x18\x01 \x01(\bR\x04asks\"\xf5\x01\n" +
+	"\x04asks\x18\x01 \x01(\bR\x04asks\"\xac\x02\n" +
 	"\x05Claim\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12<\n" +
 	"\bstanding\x18\x02 \x01(\v2 .understudy.failover.v1.StandingR\bstanding\x12:\n" +
 	"\n" +
 	"heard_term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\theardTerm\x12%\n" +
 	"\x0eheard_sequence\x18\x04 \x01(\x04R\rheardSequence\x12\x1a\n" +
-	"\bresigned\x18\x05 \x01(\bR\bresigned\"v\n" +
+	"\bresigned\x18\x05 \x01(\bR\bresigned\x125\n" +
+	"\x06voters\x18\x06 \x01(\v2\x1d.understudy.failover.v1.StampR\x06voters\"v\n" +
 	"\x06Answer\x121\n" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x05claim\x129\n" +
-	"\averdict\x18\x02 \x01(\x0e2\x1f.understudy.failover.v1.VerdictR\averdict\"U\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1f.understudy.failover.v1.VerdictR\averdict\"s\n" +
 	"\x06Resign\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence*\\\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1c\n" +
+	"\tsuccessor\x18\x03 \x01(\tR\tsuccessor\"\x89\x01\n" +
+	"\x03Ack\x12/\n" +
+	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\x125\n" +
+	"\x06voters\x18\x03 \x01(\v2\x1d.understudy.failover.v1.StampR\x06voters*\\\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rVERDICT_GRANT\x10\x01\x12\x11\n" +
@@ -883,48 +1262,59 @@ func file_understudy_failover_v1_datagram_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_failover_v1_datagram_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_understudy_failover_v1_datagram_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_understudy_failover_v1_datagram_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_understudy_failover_v1_datagram_proto_goTypes = []any{
 	(Verdict)(0),        // 0: understudy.failover.v1.Verdict
 	(*Datagram)(nil),    // 1: understudy.failover.v1.Datagram
 	(*Standing)(nil),    // 2: understudy.failover.v1.Standing
 	(*Heard)(nil),       // 3: understudy.failover.v1.Heard
 	(*About)(nil),       // 4: understudy.failover.v1.About
-	(*Heartbeat)(nil),   // 5: understudy.failover.v1.Heartbeat
-	(*Presence)(nil),    // 6: understudy.failover.v1.Presence
-	(*Claim)(nil),       // 7: understudy.failover.v1.Claim
-	(*Answer)(nil),      // 8: understudy.failover.v1.Answer
-	(*Resign)(nil),      // 9: understudy.failover.v1.Resign
-	(*v1.Position)(nil), // 10: understudy.cluster.v1.Position
-	(*v1.Term)(nil),     // 11: understudy.cluster.v1.Term
-	(Role)(0),           // 12: understudy.failover.v1.Role
-	(*Liveness)(nil),    // 13: understudy.failover.v1.Liveness
+	(*Pause)(nil),       // 5: understudy.failover.v1.Pause
+	(*Stamp)(nil),       // 6: understudy.failover.v1.Stamp
+	(*Voters)(nil),      // 7: understudy.failover.v1.Voters
+	(*Heartbeat)(nil),   // 8: understudy.failover.v1.Heartbeat
+	(*Presence)(nil),    // 9: understudy.failover.v1.Presence
+	(*Claim)(nil),       // 10: understudy.failover.v1.Claim
+	(*Answer)(nil),      // 11: understudy.failover.v1.Answer
+	(*Resign)(nil),      // 12: understudy.failover.v1.Resign
+	(*Ack)(nil),         // 13: understudy.failover.v1.Ack
+	(*v1.Position)(nil), // 14: understudy.cluster.v1.Position
+	(*v1.Term)(nil),     // 15: understudy.cluster.v1.Term
+	(Role)(0),           // 16: understudy.failover.v1.Role
+	(*Liveness)(nil),    // 17: understudy.failover.v1.Liveness
 }
 var file_understudy_failover_v1_datagram_proto_depIdxs = []int32{
 	4,  // 0: understudy.failover.v1.Datagram.about:type_name -> understudy.failover.v1.About
-	5,  // 1: understudy.failover.v1.Datagram.heartbeat:type_name -> understudy.failover.v1.Heartbeat
-	6,  // 2: understudy.failover.v1.Datagram.presence:type_name -> understudy.failover.v1.Presence
-	7,  // 3: understudy.failover.v1.Datagram.claim:type_name -> understudy.failover.v1.Claim
-	8,  // 4: understudy.failover.v1.Datagram.answer:type_name -> understudy.failover.v1.Answer
-	9,  // 5: understudy.failover.v1.Datagram.resign:type_name -> understudy.failover.v1.Resign
-	10, // 6: understudy.failover.v1.Standing.mirror:type_name -> understudy.cluster.v1.Position
-	11, // 7: understudy.failover.v1.Heard.term:type_name -> understudy.cluster.v1.Term
-	12, // 8: understudy.failover.v1.About.role:type_name -> understudy.failover.v1.Role
-	2,  // 9: understudy.failover.v1.About.standing:type_name -> understudy.failover.v1.Standing
-	3,  // 10: understudy.failover.v1.About.heard:type_name -> understudy.failover.v1.Heard
-	11, // 11: understudy.failover.v1.Heartbeat.term:type_name -> understudy.cluster.v1.Term
-	13, // 12: understudy.failover.v1.Heartbeat.liveness:type_name -> understudy.failover.v1.Liveness
-	11, // 13: understudy.failover.v1.Claim.term:type_name -> understudy.cluster.v1.Term
-	2,  // 14: understudy.failover.v1.Claim.standing:type_name -> understudy.failover.v1.Standing
-	11, // 15: understudy.failover.v1.Claim.heard_term:type_name -> understudy.cluster.v1.Term
-	11, // 16: understudy.failover.v1.Answer.claim:type_name -> understudy.cluster.v1.Term
-	0,  // 17: understudy.failover.v1.Answer.verdict:type_name -> understudy.failover.v1.Verdict
-	11, // 18: understudy.failover.v1.Resign.term:type_name -> understudy.cluster.v1.Term
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	8,  // 1: understudy.failover.v1.Datagram.heartbeat:type_name -> understudy.failover.v1.Heartbeat
+	9,  // 2: understudy.failover.v1.Datagram.presence:type_name -> understudy.failover.v1.Presence
+	10, // 3: understudy.failover.v1.Datagram.claim:type_name -> understudy.failover.v1.Claim
+	11, // 4: understudy.failover.v1.Datagram.answer:type_name -> understudy.failover.v1.Answer
+	12, // 5: understudy.failover.v1.Datagram.resign:type_name -> understudy.failover.v1.Resign
+	13, // 6: understudy.failover.v1.Datagram.ack:type_name -> understudy.failover.v1.Ack
+	14, // 7: understudy.failover.v1.Standing.mirror:type_name -> understudy.cluster.v1.Position
+	15, // 8: understudy.failover.v1.Heard.term:type_name -> understudy.cluster.v1.Term
+	16, // 9: understudy.failover.v1.About.role:type_name -> understudy.failover.v1.Role
+	2,  // 10: understudy.failover.v1.About.standing:type_name -> understudy.failover.v1.Standing
+	3,  // 11: understudy.failover.v1.About.heard:type_name -> understudy.failover.v1.Heard
+	5,  // 12: understudy.failover.v1.About.pause:type_name -> understudy.failover.v1.Pause
+	7,  // 13: understudy.failover.v1.About.voters:type_name -> understudy.failover.v1.Voters
+	6,  // 14: understudy.failover.v1.Voters.stamp:type_name -> understudy.failover.v1.Stamp
+	15, // 15: understudy.failover.v1.Heartbeat.term:type_name -> understudy.cluster.v1.Term
+	17, // 16: understudy.failover.v1.Heartbeat.liveness:type_name -> understudy.failover.v1.Liveness
+	15, // 17: understudy.failover.v1.Claim.term:type_name -> understudy.cluster.v1.Term
+	2,  // 18: understudy.failover.v1.Claim.standing:type_name -> understudy.failover.v1.Standing
+	15, // 19: understudy.failover.v1.Claim.heard_term:type_name -> understudy.cluster.v1.Term
+	6,  // 20: understudy.failover.v1.Claim.voters:type_name -> understudy.failover.v1.Stamp
+	15, // 21: understudy.failover.v1.Answer.claim:type_name -> understudy.cluster.v1.Term
+	0,  // 22: understudy.failover.v1.Answer.verdict:type_name -> understudy.failover.v1.Verdict
+	15, // 23: understudy.failover.v1.Resign.term:type_name -> understudy.cluster.v1.Term
+	15, // 24: understudy.failover.v1.Ack.term:type_name -> understudy.cluster.v1.Term
+	6,  // 25: understudy.failover.v1.Ack.voters:type_name -> understudy.failover.v1.Stamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_understudy_failover_v1_datagram_proto_init() }
@@ -939,6 +1329,7 @@ func file_understudy_failover_v1_datagram_proto_init() {
 		(*Datagram_Claim)(nil),
 		(*Datagram_Answer)(nil),
 		(*Datagram_Resign)(nil),
+		(*Datagram_Ack)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -946,7 +1337,7 @@ func file_understudy_failover_v1_datagram_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_failover_v1_datagram_proto_rawDesc), len(file_understudy_failover_v1_datagram_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

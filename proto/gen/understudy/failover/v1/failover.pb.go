@@ -268,7 +268,11 @@ type SessionResponse struct {
 	MasterId   string   `protobuf:"bytes,5,opt,name=master_id,json=masterId,proto3" json:"master_id,omitempty"`
 	MasterTerm *v1.Term `protobuf:"bytes,6,opt,name=master_term,json=masterTerm,proto3" json:"master_term,omitempty"`
 	// Why the role is what it is, for people.
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How this mastership came about; only while master.
+	Takeover *Takeover `protobuf:"bytes,8,opt,name=takeover,proto3" json:"takeover,omitempty"`
+	// The master is asked to hand over to another node; absent if not.
+	Handover      *Handover `protobuf:"bytes,9,opt,name=handover,proto3" json:"handover,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,16 +356,230 @@ func (x *SessionResponse) GetReason() string {
 	return ""
 }
 
-type ResignRequest struct {
+func (x *SessionResponse) GetTakeover() *Takeover {
+	if x != nil {
+		return x.Takeover
+	}
+	return nil
+}
+
+func (x *SessionResponse) GetHandover() *Handover {
+	if x != nil {
+		return x.Handover
+	}
+	return nil
+}
+
+// Takeover tells how a mastership came about. The times are durations, by the clock of the new master.
+type Takeover struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the last master was missed, for people.
+	Cause string `protobuf:"bytes,1,opt,name=cause,proto3" json:"cause,omitempty"`
+	// The term of the last master; absent if none was ever heard.
+	After *v1.Term `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	// From the last sign of life of the last master, heard by anybody, to the suspicion.
+	DetectionNanos int64 `protobuf:"varint,3,opt,name=detection_nanos,json=detectionNanos,proto3" json:"detection_nanos,omitempty"`
+	// From the suspicion to the claim: the turn of this node, listening after a start, waiting for a quorum.
+	WaitNanos int64 `protobuf:"varint,4,opt,name=wait_nanos,json=waitNanos,proto3" json:"wait_nanos,omitempty"`
+	// From the claim to the promotion.
+	ClaimNanos int64 `protobuf:"varint,5,opt,name=claim_nanos,json=claimNanos,proto3" json:"claim_nanos,omitempty"`
+	// When each other node had last been heard before the promotion.
+	Heard         []*HeardAge `protobuf:"bytes,6,rep,name=heard,proto3" json:"heard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Takeover) Reset() {
+	*x = Takeover{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Takeover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Takeover) ProtoMessage() {}
+
+func (x *Takeover) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
+func (*Takeover) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Takeover) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Takeover) GetAfter() *v1.Term {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *Takeover) GetDetectionNanos() int64 {
+	if x != nil {
+		return x.DetectionNanos
+	}
+	return 0
+}
+
+func (x *Takeover) GetWaitNanos() int64 {
+	if x != nil {
+		return x.WaitNanos
+	}
+	return 0
+}
+
+func (x *Takeover) GetClaimNanos() int64 {
+	if x != nil {
+		return x.ClaimNanos
+	}
+	return 0
+}
+
+func (x *Takeover) GetHeard() []*HeardAge {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+type HeardAge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          *v1.Term               `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	AgeNanos      int64                  `protobuf:"varint,2,opt,name=age_nanos,json=ageNanos,proto3" json:"age_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeardAge) Reset() {
+	*x = HeardAge{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeardAge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeardAge) ProtoMessage() {}
+
+func (x *HeardAge) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeardAge.ProtoReflect.Descriptor instead.
+func (*HeardAge) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HeardAge) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *HeardAge) GetAgeNanos() int64 {
+	if x != nil {
+		return x.AgeNanos
+	}
+	return 0
+}
+
+// Handover is the wish that another node lead.
+type Handover struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	To    string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// For people.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handover) Reset() {
+	*x = Handover{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handover) ProtoMessage() {}
+
+func (x *Handover) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handover.ProtoReflect.Descriptor instead.
+func (*Handover) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Handover) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Handover) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResignRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Term  *v1.Term               `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
+	// Who shall lead next; empty if that is left to the order. It is named to the others; if it does not claim
+	// at once the order counts.
+	Successor     string `protobuf:"bytes,2,opt,name=successor,proto3" json:"successor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResignRequest) Reset() {
 	*x = ResignRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -373,7 +591,7 @@ func (x *ResignRequest) String() string {
 func (*ResignRequest) ProtoMessage() {}
 
 func (x *ResignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -386,12 +604,196 @@ func (x *ResignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignRequest.ProtoReflect.Descriptor instead.
 func (*ResignRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{3}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ResignRequest) GetTerm() *v1.Term {
 	if x != nil {
 		return x.Term
+	}
+	return nil
+}
+
+func (x *ResignRequest) GetSuccessor() string {
+	if x != nil {
+		return x.Successor
+	}
+	return ""
+}
+
+type PauseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PauseRequest) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+type PauseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseResponse) Reset() {
+	*x = PauseResponse{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseResponse) ProtoMessage() {}
+
+func (x *PauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
+func (*PauseResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{8}
+}
+
+type ChangeMembersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of both may be empty. With both, remove comes first.
+	Remove        string `protobuf:"bytes,1,opt,name=remove,proto3" json:"remove,omitempty"`
+	Add           string `protobuf:"bytes,2,opt,name=add,proto3" json:"add,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembersRequest) Reset() {
+	*x = ChangeMembersRequest{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembersRequest) ProtoMessage() {}
+
+func (x *ChangeMembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembersRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMembersRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ChangeMembersRequest) GetRemove() string {
+	if x != nil {
+		return x.Remove
+	}
+	return ""
+}
+
+func (x *ChangeMembersRequest) GetAdd() string {
+	if x != nil {
+		return x.Add
+	}
+	return ""
+}
+
+type ChangeMembersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Voters        []string               `protobuf:"bytes,1,rep,name=voters,proto3" json:"voters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembersResponse) Reset() {
+	*x = ChangeMembersResponse{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembersResponse) ProtoMessage() {}
+
+func (x *ChangeMembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembersResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMembersResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ChangeMembersResponse) GetVoters() []string {
+	if x != nil {
+		return x.Voters
 	}
 	return nil
 }
@@ -404,7 +806,7 @@ type ResignResponse struct {
 
 func (x *ResignResponse) Reset() {
 	*x = ResignResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +818,7 @@ func (x *ResignResponse) String() string {
 func (*ResignResponse) ProtoMessage() {}
 
 func (x *ResignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +831,7 @@ func (x *ResignResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignResponse.ProtoReflect.Descriptor instead.
 func (*ResignResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{4}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{11}
 }
 
 type StatusRequest struct {
@@ -440,7 +842,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +854,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +867,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{5}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{12}
 }
 
 type PeerStatus struct {
@@ -480,13 +882,20 @@ type PeerStatus struct {
 	CanLead       bool         `protobuf:"varint,7,opt,name=can_lead,json=canLead,proto3" json:"can_lead,omitempty"`
 	MasterId      string       `protobuf:"bytes,8,opt,name=master_id,json=masterId,proto3" json:"master_id,omitempty"`
 	AdapterDigest string       `protobuf:"bytes,9,opt,name=adapter_digest,json=adapterDigest,proto3" json:"adapter_digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Whom it hears, and how long ago it last did: the row of the matrix.
+	Hears        []*HeardAge `protobuf:"bytes,10,rep,name=hears,proto3" json:"hears,omitempty"`
+	MirrorInSync bool        `protobuf:"varint,11,opt,name=mirror_in_sync,json=mirrorInSync,proto3" json:"mirror_in_sync,omitempty"`
+	Observer     bool        `protobuf:"varint,12,opt,name=observer,proto3" json:"observer,omitempty"`
+	Witness      bool        `protobuf:"varint,13,opt,name=witness,proto3" json:"witness,omitempty"`
+	// Since this node last acknowledged a heartbeat of the master that answers; absent without a quorum.
+	AcknowledgedNanos *int64 `protobuf:"varint,14,opt,name=acknowledged_nanos,json=acknowledgedNanos,proto3,oneof" json:"acknowledged_nanos,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +907,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +920,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{6}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PeerStatus) GetNodeId() string {
@@ -577,6 +986,41 @@ func (x *PeerStatus) GetAdapterDigest() string {
 	return ""
 }
 
+func (x *PeerStatus) GetHears() []*HeardAge {
+	if x != nil {
+		return x.Hears
+	}
+	return nil
+}
+
+func (x *PeerStatus) GetMirrorInSync() bool {
+	if x != nil {
+		return x.MirrorInSync
+	}
+	return false
+}
+
+func (x *PeerStatus) GetObserver() bool {
+	if x != nil {
+		return x.Observer
+	}
+	return false
+}
+
+func (x *PeerStatus) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+func (x *PeerStatus) GetAcknowledgedNanos() int64 {
+	if x != nil && x.AcknowledgedNanos != nil {
+		return *x.AcknowledgedNanos
+	}
+	return 0
+}
+
 // Watched is a host whose life matters to a node.
 type Watched struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -590,7 +1034,7 @@ type Watched struct {
 
 func (x *Watched) Reset() {
 	*x = Watched{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +1046,7 @@ func (x *Watched) String() string {
 func (*Watched) ProtoMessage() {}
 
 func (x *Watched) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +1059,7 @@ func (x *Watched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched.ProtoReflect.Descriptor instead.
 func (*Watched) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{7}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Watched) GetNodeId() string {
@@ -658,14 +1102,28 @@ type StatusResponse struct {
 	Steps        uint64 `protobuf:"varint,12,opt,name=steps,proto3" json:"steps,omitempty"`
 	StepsDropped uint64 `protobuf:"varint,13,opt,name=steps_dropped,json=stepsDropped,proto3" json:"steps_dropped,omitempty"`
 	// The master's host whose process this node watches; absent if it watches none.
-	Watched       *Watched `protobuf:"bytes,14,opt,name=watched,proto3" json:"watched,omitempty"`
+	Watched *Watched `protobuf:"bytes,14,opt,name=watched,proto3" json:"watched,omitempty"`
+	// Nobody is promoted; and whose word that is.
+	Paused   bool   `protobuf:"varint,15,opt,name=paused,proto3" json:"paused,omitempty"`
+	PausedBy string `protobuf:"bytes,16,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	Observer bool   `protobuf:"varint,17,opt,name=observer,proto3" json:"observer,omitempty"`
+	Witness  bool   `protobuf:"varint,18,opt,name=witness,proto3" json:"witness,omitempty"`
+	// The quorum; absent if there is none.
+	Quorum *Quorum `protobuf:"bytes,19,opt,name=quorum,proto3" json:"quorum,omitempty"`
+	// How this mastership came about; only while master.
+	Takeover *Takeover `protobuf:"bytes,20,opt,name=takeover,proto3" json:"takeover,omitempty"`
+	// Who would lead next, best first; as this node sees it.
+	Order []string `protobuf:"bytes,21,rep,name=order,proto3" json:"order,omitempty"`
+	// Datagrams are authenticated.
+	Sealed        bool  `protobuf:"varint,22,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	Priority      int32 `protobuf:"varint,23,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -677,7 +1135,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -690,7 +1148,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{8}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StatusResponse) GetNodeId() string {
@@ -791,6 +1249,151 @@ func (x *StatusResponse) GetWatched() *Watched {
 	return nil
 }
 
+func (x *StatusResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *StatusResponse) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetObserver() bool {
+	if x != nil {
+		return x.Observer
+	}
+	return false
+}
+
+func (x *StatusResponse) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+func (x *StatusResponse) GetQuorum() *Quorum {
+	if x != nil {
+		return x.Quorum
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetTakeover() *Takeover {
+	if x != nil {
+		return x.Takeover
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetOrder() []string {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetSealed() bool {
+	if x != nil {
+		return x.Sealed
+	}
+	return false
+}
+
+func (x *StatusResponse) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+// Quorum is the state of the voting.
+type Quorum struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many nodes are enrolled when the cluster is born.
+	Members int32 `protobuf:"varint,1,opt,name=members,proto3" json:"members,omitempty"`
+	// Who votes; empty before the cluster is born.
+	Voters []string `protobuf:"bytes,2,rep,name=voters,proto3" json:"voters,omitempty"`
+	// This node is one of them.
+	Voter bool `protobuf:"varint,3,opt,name=voter,proto3" json:"voter,omitempty"`
+	// As master: how long the lease that a majority has given still lasts; 0 if it has lapsed.
+	LeaseNanos int64 `protobuf:"varint,4,opt,name=lease_nanos,json=leaseNanos,proto3" json:"lease_nanos,omitempty"`
+	// Why this node grants nothing at the moment; empty if it would.
+	Withheld      string `protobuf:"bytes,5,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quorum) Reset() {
+	*x = Quorum{}
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quorum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quorum) ProtoMessage() {}
+
+func (x *Quorum) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quorum.ProtoReflect.Descriptor instead.
+func (*Quorum) Descriptor() ([]byte, []int) {
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Quorum) GetMembers() int32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *Quorum) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *Quorum) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
+func (x *Quorum) GetLeaseNanos() int64 {
+	if x != nil {
+		return x.LeaseNanos
+	}
+	return 0
+}
+
+func (x *Quorum) GetWithheld() string {
+	if x != nil {
+		return x.Withheld
+	}
+	return ""
+}
+
 var File_understudy_failover_v1_failover_proto protoreflect.FileDescriptor
 
 const file_understudy_failover_v1_failover_proto_rawDesc = "" +
@@ -809,7 +1412,7 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\bliveness\x18\t \x01(\v2 .understudy.failover.v1.LivenessR\bliveness\">\n" +
 	"\bLiveness\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
-	"\aprocess\x18\x02 \x01(\x06R\aprocess\"\xb2\x02\n" +
+	"\aprocess\x18\x02 \x01(\x06R\aprocess\"\xae\x03\n" +
 	"\x0fSessionResponse\x120\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12/\n" +
 	"\x04term\x18\x02 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12(\n" +
@@ -819,11 +1422,37 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\tmaster_id\x18\x05 \x01(\tR\bmasterId\x12<\n" +
 	"\vmaster_term\x18\x06 \x01(\v2\x1b.understudy.cluster.v1.TermR\n" +
 	"masterTerm\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"@\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12<\n" +
+	"\btakeover\x18\b \x01(\v2 .understudy.failover.v1.TakeoverR\btakeover\x12<\n" +
+	"\bhandover\x18\t \x01(\v2 .understudy.failover.v1.HandoverR\bhandover\"\xf4\x01\n" +
+	"\bTakeover\x12\x14\n" +
+	"\x05cause\x18\x01 \x01(\tR\x05cause\x121\n" +
+	"\x05after\x18\x02 \x01(\v2\x1b.understudy.cluster.v1.TermR\x05after\x12'\n" +
+	"\x0fdetection_nanos\x18\x03 \x01(\x03R\x0edetectionNanos\x12\x1d\n" +
+	"\n" +
+	"wait_nanos\x18\x04 \x01(\x03R\twaitNanos\x12\x1f\n" +
+	"\vclaim_nanos\x18\x05 \x01(\x03R\n" +
+	"claimNanos\x126\n" +
+	"\x05heard\x18\x06 \x03(\v2 .understudy.failover.v1.HeardAgeR\x05heard\"@\n" +
+	"\bHeardAge\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1b\n" +
+	"\tage_nanos\x18\x02 \x01(\x03R\bageNanos\"2\n" +
+	"\bHandover\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"^\n" +
 	"\rResignRequest\x12/\n" +
-	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\"\x10\n" +
+	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1c\n" +
+	"\tsuccessor\x18\x02 \x01(\tR\tsuccessor\"\x1e\n" +
+	"\fPauseRequest\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\"\x0f\n" +
+	"\rPauseResponse\"@\n" +
+	"\x14ChangeMembersRequest\x12\x16\n" +
+	"\x06remove\x18\x01 \x01(\tR\x06remove\x12\x10\n" +
+	"\x03add\x18\x02 \x01(\tR\x03add\"/\n" +
+	"\x15ChangeMembersResponse\x12\x16\n" +
+	"\x06voters\x18\x01 \x03(\tR\x06voters\"\x10\n" +
 	"\x0eResignResponse\"\x0f\n" +
-	"\rStatusRequest\"\xd9\x02\n" +
+	"\rStatusRequest\"\xb8\x04\n" +
 	"\n" +
 	"PeerStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x120\n" +
@@ -834,11 +1463,18 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\x06mirror\x18\x06 \x01(\v2\x1f.understudy.cluster.v1.PositionR\x06mirror\x12\x19\n" +
 	"\bcan_lead\x18\a \x01(\bR\acanLead\x12\x1b\n" +
 	"\tmaster_id\x18\b \x01(\tR\bmasterId\x12%\n" +
-	"\x0eadapter_digest\x18\t \x01(\tR\radapterDigest\"Z\n" +
+	"\x0eadapter_digest\x18\t \x01(\tR\radapterDigest\x126\n" +
+	"\x05hears\x18\n" +
+	" \x03(\v2 .understudy.failover.v1.HeardAgeR\x05hears\x12$\n" +
+	"\x0emirror_in_sync\x18\v \x01(\bR\fmirrorInSync\x12\x1a\n" +
+	"\bobserver\x18\f \x01(\bR\bobserver\x12\x18\n" +
+	"\awitness\x18\r \x01(\bR\awitness\x122\n" +
+	"\x12acknowledged_nanos\x18\x0e \x01(\x03H\x00R\x11acknowledgedNanos\x88\x01\x01B\x15\n" +
+	"\x13_acknowledged_nanos\"Z\n" +
 	"\aWatched\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1c\n" +
-	"\tconnected\x18\x03 \x01(\bR\tconnected\"\xeb\x04\n" +
+	"\tconnected\x18\x03 \x01(\bR\tconnected\"\x96\a\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x120\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12/\n" +
@@ -855,19 +1491,37 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\ttransport\x18\v \x01(\tR\ttransport\x12\x14\n" +
 	"\x05steps\x18\f \x01(\x04R\x05steps\x12#\n" +
 	"\rsteps_dropped\x18\r \x01(\x04R\fstepsDropped\x129\n" +
-	"\awatched\x18\x0e \x01(\v2\x1f.understudy.failover.v1.WatchedR\awatched\x1a:\n" +
+	"\awatched\x18\x0e \x01(\v2\x1f.understudy.failover.v1.WatchedR\awatched\x12\x16\n" +
+	"\x06paused\x18\x0f \x01(\bR\x06paused\x12\x1b\n" +
+	"\tpaused_by\x18\x10 \x01(\tR\bpausedBy\x12\x1a\n" +
+	"\bobserver\x18\x11 \x01(\bR\bobserver\x12\x18\n" +
+	"\awitness\x18\x12 \x01(\bR\awitness\x126\n" +
+	"\x06quorum\x18\x13 \x01(\v2\x1e.understudy.failover.v1.QuorumR\x06quorum\x12<\n" +
+	"\btakeover\x18\x14 \x01(\v2 .understudy.failover.v1.TakeoverR\btakeover\x12\x14\n" +
+	"\x05order\x18\x15 \x03(\tR\x05order\x12\x16\n" +
+	"\x06sealed\x18\x16 \x01(\bR\x06sealed\x12\x1a\n" +
+	"\bpriority\x18\x17 \x01(\x05R\bpriority\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01*R\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x8d\x01\n" +
+	"\x06Quorum\x12\x18\n" +
+	"\amembers\x18\x01 \x01(\x05R\amembers\x12\x16\n" +
+	"\x06voters\x18\x02 \x03(\tR\x06voters\x12\x14\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\x12\x1f\n" +
+	"\vlease_nanos\x18\x04 \x01(\x03R\n" +
+	"leaseNanos\x12\x1a\n" +
+	"\bwithheld\x18\x05 \x01(\tR\bwithheld*R\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rROLE_STARTING\x10\x01\x12\x10\n" +
 	"\fROLE_STANDBY\x10\x02\x12\x0f\n" +
-	"\vROLE_MASTER\x10\x032\xa3\x02\n" +
+	"\vROLE_MASTER\x10\x032\xe7\x03\n" +
 	"\x0fFailoverService\x12^\n" +
 	"\aSession\x12&.understudy.failover.v1.SessionRequest\x1a'.understudy.failover.v1.SessionResponse(\x010\x01\x12W\n" +
 	"\x06Resign\x12%.understudy.failover.v1.ResignRequest\x1a&.understudy.failover.v1.ResignResponse\x12W\n" +
-	"\x06Status\x12%.understudy.failover.v1.StatusRequest\x1a&.understudy.failover.v1.StatusResponseB\xf6\x01\n" +
+	"\x06Status\x12%.understudy.failover.v1.StatusRequest\x1a&.understudy.failover.v1.StatusResponse\x12T\n" +
+	"\x05Pause\x12$.understudy.failover.v1.PauseRequest\x1a%.understudy.failover.v1.PauseResponse\x12l\n" +
+	"\rChangeMembers\x12,.understudy.failover.v1.ChangeMembersRequest\x1a-.understudy.failover.v1.ChangeMembersResponseB\xf6\x01\n" +
 	"\x1acom.understudy.failover.v1B\rFailoverProtoP\x01ZOgithub.com/understudy-ha/understudy/proto/gen/understudy/failover/v1;failoverv1\xa2\x02\x03UFX\xaa\x02\x16Understudy.Failover.V1\xca\x02\x16Understudy\\Failover\\V1\xe2\x02\"Understudy\\Failover\\V1\\GPBMetadata\xea\x02\x18Understudy::Failover::V1b\x06proto3"
 
 var (
@@ -883,49 +1537,68 @@ func file_understudy_failover_v1_failover_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_failover_v1_failover_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_understudy_failover_v1_failover_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_understudy_failover_v1_failover_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_understudy_failover_v1_failover_proto_goTypes = []any{
-	(Role)(0),               // 0: understudy.failover.v1.Role
-	(*SessionRequest)(nil),  // 1: understudy.failover.v1.SessionRequest
-	(*Liveness)(nil),        // 2: understudy.failover.v1.Liveness
-	(*SessionResponse)(nil), // 3: understudy.failover.v1.SessionResponse
-	(*ResignRequest)(nil),   // 4: understudy.failover.v1.ResignRequest
-	(*ResignResponse)(nil),  // 5: understudy.failover.v1.ResignResponse
-	(*StatusRequest)(nil),   // 6: understudy.failover.v1.StatusRequest
-	(*PeerStatus)(nil),      // 7: understudy.failover.v1.PeerStatus
-	(*Watched)(nil),         // 8: understudy.failover.v1.Watched
-	(*StatusResponse)(nil),  // 9: understudy.failover.v1.StatusResponse
-	nil,                     // 10: understudy.failover.v1.StatusResponse.DroppedEntry
-	(*v1.Term)(nil),         // 11: understudy.cluster.v1.Term
-	(*v1.Position)(nil),     // 12: understudy.cluster.v1.Position
+	(Role)(0),                     // 0: understudy.failover.v1.Role
+	(*SessionRequest)(nil),        // 1: understudy.failover.v1.SessionRequest
+	(*Liveness)(nil),              // 2: understudy.failover.v1.Liveness
+	(*SessionResponse)(nil),       // 3: understudy.failover.v1.SessionResponse
+	(*Takeover)(nil),              // 4: understudy.failover.v1.Takeover
+	(*HeardAge)(nil),              // 5: understudy.failover.v1.HeardAge
+	(*Handover)(nil),              // 6: understudy.failover.v1.Handover
+	(*ResignRequest)(nil),         // 7: understudy.failover.v1.ResignRequest
+	(*PauseRequest)(nil),          // 8: understudy.failover.v1.PauseRequest
+	(*PauseResponse)(nil),         // 9: understudy.failover.v1.PauseResponse
+	(*ChangeMembersRequest)(nil),  // 10: understudy.failover.v1.ChangeMembersRequest
+	(*ChangeMembersResponse)(nil), // 11: understudy.failover.v1.ChangeMembersResponse
+	(*ResignResponse)(nil),        // 12: understudy.failover.v1.ResignResponse
+	(*StatusRequest)(nil),         // 13: understudy.failover.v1.StatusRequest
+	(*PeerStatus)(nil),            // 14: understudy.failover.v1.PeerStatus
+	(*Watched)(nil),               // 15: understudy.failover.v1.Watched
+	(*StatusResponse)(nil),        // 16: understudy.failover.v1.StatusResponse
+	(*Quorum)(nil),                // 17: understudy.failover.v1.Quorum
+	nil,                           // 18: understudy.failover.v1.StatusResponse.DroppedEntry
+	(*v1.Term)(nil),               // 19: understudy.cluster.v1.Term
+	(*v1.Position)(nil),           // 20: understudy.cluster.v1.Position
 }
 var file_understudy_failover_v1_failover_proto_depIdxs = []int32{
-	11, // 0: understudy.failover.v1.SessionRequest.term:type_name -> understudy.cluster.v1.Term
-	12, // 1: understudy.failover.v1.SessionRequest.mirror:type_name -> understudy.cluster.v1.Position
+	19, // 0: understudy.failover.v1.SessionRequest.term:type_name -> understudy.cluster.v1.Term
+	20, // 1: understudy.failover.v1.SessionRequest.mirror:type_name -> understudy.cluster.v1.Position
 	2,  // 2: understudy.failover.v1.SessionRequest.liveness:type_name -> understudy.failover.v1.Liveness
 	0,  // 3: understudy.failover.v1.SessionResponse.role:type_name -> understudy.failover.v1.Role
-	11, // 4: understudy.failover.v1.SessionResponse.term:type_name -> understudy.cluster.v1.Term
-	11, // 5: understudy.failover.v1.SessionResponse.master_term:type_name -> understudy.cluster.v1.Term
-	11, // 6: understudy.failover.v1.ResignRequest.term:type_name -> understudy.cluster.v1.Term
-	0,  // 7: understudy.failover.v1.PeerStatus.role:type_name -> understudy.failover.v1.Role
-	11, // 8: understudy.failover.v1.PeerStatus.term:type_name -> understudy.cluster.v1.Term
-	12, // 9: understudy.failover.v1.PeerStatus.mirror:type_name -> understudy.cluster.v1.Position
-	0,  // 10: understudy.failover.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
-	11, // 11: understudy.failover.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
-	7,  // 12: understudy.failover.v1.StatusResponse.peers:type_name -> understudy.failover.v1.PeerStatus
-	10, // 13: understudy.failover.v1.StatusResponse.dropped:type_name -> understudy.failover.v1.StatusResponse.DroppedEntry
-	8,  // 14: understudy.failover.v1.StatusResponse.watched:type_name -> understudy.failover.v1.Watched
-	1,  // 15: understudy.failover.v1.FailoverService.Session:input_type -> understudy.failover.v1.SessionRequest
-	4,  // 16: understudy.failover.v1.FailoverService.Resign:input_type -> understudy.failover.v1.ResignRequest
-	6,  // 17: understudy.failover.v1.FailoverService.Status:input_type -> understudy.failover.v1.StatusRequest
-	3,  // 18: understudy.failover.v1.FailoverService.Session:output_type -> understudy.failover.v1.SessionResponse
-	5,  // 19: understudy.failover.v1.FailoverService.Resign:output_type -> understudy.failover.v1.ResignResponse
-	9,  // 20: understudy.failover.v1.FailoverService.Status:output_type -> understudy.failover.v1.StatusResponse
-	18, // [18:21] is the sub-list for method output_type
-	15, // [15:18] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	19, // 4: understudy.failover.v1.SessionResponse.term:type_name -> understudy.cluster.v1.Term
+	19, // 5: understudy.failover.v1.SessionResponse.master_term:type_name -> understudy.cluster.v1.Term
+	4,  // 6: understudy.failover.v1.SessionResponse.takeover:type_name -> understudy.failover.v1.Takeover
+	6,  // 7: understudy.failover.v1.SessionResponse.handover:type_name -> understudy.failover.v1.Handover
+	19, // 8: understudy.failover.v1.Takeover.after:type_name -> understudy.cluster.v1.Term
+	5,  // 9: understudy.failover.v1.Takeover.heard:type_name -> understudy.failover.v1.HeardAge
+	19, // 10: understudy.failover.v1.ResignRequest.term:type_name -> understudy.cluster.v1.Term
+	0,  // 11: understudy.failover.v1.PeerStatus.role:type_name -> understudy.failover.v1.Role
+	19, // 12: understudy.failover.v1.PeerStatus.term:type_name -> understudy.cluster.v1.Term
+	20, // 13: understudy.failover.v1.PeerStatus.mirror:type_name -> understudy.cluster.v1.Position
+	5,  // 14: understudy.failover.v1.PeerStatus.hears:type_name -> understudy.failover.v1.HeardAge
+	0,  // 15: understudy.failover.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
+	19, // 16: understudy.failover.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
+	14, // 17: understudy.failover.v1.StatusResponse.peers:type_name -> understudy.failover.v1.PeerStatus
+	18, // 18: understudy.failover.v1.StatusResponse.dropped:type_name -> understudy.failover.v1.StatusResponse.DroppedEntry
+	15, // 19: understudy.failover.v1.StatusResponse.watched:type_name -> understudy.failover.v1.Watched
+	17, // 20: understudy.failover.v1.StatusResponse.quorum:type_name -> understudy.failover.v1.Quorum
+	4,  // 21: understudy.failover.v1.StatusResponse.takeover:type_name -> understudy.failover.v1.Takeover
+	1,  // 22: understudy.failover.v1.FailoverService.Session:input_type -> understudy.failover.v1.SessionRequest
+	7,  // 23: understudy.failover.v1.FailoverService.Resign:input_type -> understudy.failover.v1.ResignRequest
+	13, // 24: understudy.failover.v1.FailoverService.Status:input_type -> understudy.failover.v1.StatusRequest
+	8,  // 25: understudy.failover.v1.FailoverService.Pause:input_type -> understudy.failover.v1.PauseRequest
+	10, // 26: understudy.failover.v1.FailoverService.ChangeMembers:input_type -> understudy.failover.v1.ChangeMembersRequest
+	3,  // 27: understudy.failover.v1.FailoverService.Session:output_type -> understudy.failover.v1.SessionResponse
+	12, // 28: understudy.failover.v1.FailoverService.Resign:output_type -> understudy.failover.v1.ResignResponse
+	16, // 29: understudy.failover.v1.FailoverService.Status:output_type -> understudy.failover.v1.StatusResponse
+	9,  // 30: understudy.failover.v1.FailoverService.Pause:output_type -> understudy.failover.v1.PauseResponse
+	11, // 31: understudy.failover.v1.FailoverService.ChangeMembers:output_type -> understudy.failover.v1.ChangeMembersResponse
+	27, // [27:32] is the sub-list for method output_type
+	22, // [22:27] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_understudy_failover_v1_failover_proto_init() }
@@ -933,13 +1606,14 @@ func file_understudy_failover_v1_failover_proto_init() {
 	if File_understudy_failover_v1_failover_proto != nil {
 		return
 	}
+	file_understudy_failover_v1_failover_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_failover_v1_failover_proto_rawDesc), len(file_understudy_failover_v1_failover_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,9 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	FailoverService_Session_FullMethodName = "/understudy.failover.v1.FailoverService/Session"
-	FailoverService_Resign_FullMethodName  = "/understudy.failover.v1.FailoverService/Resign"
-	FailoverService_Status_FullMethodName  = "/understudy.failover.v1.FailoverService/Status"
+	FailoverService_Session_FullMethodName       = "/understudy.failover.v1.FailoverService/Session"
+	FailoverService_Resign_FullMethodName        = "/understudy.failover.v1.FailoverService/Resign"
+	FailoverService_Status_FullMethodName        = "/understudy.failover.v1.FailoverService/Status"
+	FailoverService_Pause_FullMethodName         = "/understudy.failover.v1.FailoverService/Pause"
+	FailoverService_ChangeMembers_FullMethodName = "/understudy.failover.v1.FailoverService/ChangeMembers"
 )
 
 // FailoverServiceClient is the client API for FailoverService service.
@@ -40,6 +42,10 @@ type FailoverServiceClient interface {
 	// its gate is shut and its work at rest. Resigning a term that is not held is not an error.
 	Resign(ctx context.Context, in *ResignRequest, opts ...grpc.CallOption) (*ResignResponse, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Pause says to the whole cluster that nobody may be promoted, or ends that. A master that works goes on.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
+	// ChangeMembers changes the list of voters by one node. It returns when the new list holds. Only the master can.
+	ChangeMembers(ctx context.Context, in *ChangeMembersRequest, opts ...grpc.CallOption) (*ChangeMembersResponse, error)
 }
 
 type failoverServiceClient struct {
@@ -83,6 +89,26 @@ func (c *failoverServiceClient) Status(ctx context.Context, in *StatusRequest, o
 	return out, nil
 }
 
+func (c *failoverServiceClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseResponse)
+	err := c.cc.Invoke(ctx, FailoverService_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *failoverServiceClient) ChangeMembers(ctx context.Context, in *ChangeMembersRequest, opts ...grpc.CallOption) (*ChangeMembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMembersResponse)
+	err := c.cc.Invoke(ctx, FailoverService_ChangeMembers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FailoverServiceServer is the server API for FailoverService service.
 // All implementations must embed UnimplementedFailoverServiceServer
 // for forward compatibility.
@@ -97,6 +123,10 @@ type FailoverServiceServer interface {
 	// its gate is shut and its work at rest. Resigning a term that is not held is not an error.
 	Resign(context.Context, *ResignRequest) (*ResignResponse, error)
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Pause says to the whole cluster that nobody may be promoted, or ends that. A master that works goes on.
+	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
+	// ChangeMembers changes the list of voters by one node. It returns when the new list holds. Only the master can.
+	ChangeMembers(context.Context, *ChangeMembersRequest) (*ChangeMembersResponse, error)
 	mustEmbedUnimplementedFailoverServiceServer()
 }
 
@@ -115,6 +145,12 @@ func (UnimplementedFailoverServiceServer) Resign(context.Context, *ResignRequest
 }
 func (UnimplementedFailoverServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedFailoverServiceServer) Pause(context.Context, *PauseRequest) (*PauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedFailoverServiceServer) ChangeMembers(context.Context, *ChangeMembersRequest) (*ChangeMembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMembers not implemented")
 }
 func (UnimplementedFailoverServiceServer) mustEmbedUnimplementedFailoverServiceServer() {}
 func (UnimplementedFailoverServiceServer) testEmbeddedByValue()                         {}
@@ -180,6 +216,42 @@ func _FailoverService_Status_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FailoverService_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FailoverServiceServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FailoverService_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FailoverServiceServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FailoverService_ChangeMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FailoverServiceServer).ChangeMembers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FailoverService_ChangeMembers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FailoverServiceServer).ChangeMembers(ctx, req.(*ChangeMembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // FailoverService_ServiceDesc is the grpc.ServiceDesc for FailoverService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -194,6 +266,14 @@ var FailoverService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _FailoverService_Status_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _FailoverService_Pause_Handler,
+		},
+		{
+			MethodName: "ChangeMembers",
+			Handler:    _FailoverService_ChangeMembers_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
