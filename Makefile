@@ -77,6 +77,12 @@ e2e: ## whole-system tests alone; as root with iproute2 also in network namespac
 bench: ## benchmarks, in the format that benchstat reads
 	go test -run='^$$' -bench=. -benchmem ./...
 
+N ?= 1000000
+SEED ?= 0
+.PHONY: sim
+sim: ## the simulation of the election: N=1000000 schedules, or one with its trace: SEED=7
+	go test -count=1 -timeout=0 -run='TestSimulation$$' -v ./failover/election -sim.schedules=$(N) -sim.seed=$(SEED) | grep -v '^===' 
+
 FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz: ## every fuzz target, FUZZTIME=10s each

@@ -13,16 +13,24 @@ import (
 
 // The property keys.
 const (
-	keyNode      = "node.id"
-	keyCluster   = "cluster.name"
-	keyGroup     = "failover.group"
-	keyPort      = "failover.port"
-	keyInterface = "failover.interface"
-	keyTTL       = "failover.ttl"
-	keyDelay     = "failover.delay"
-	keyRetries   = "failover.retries"
-	keyPriority  = "failover.priority"
-	keyEvidence  = "failover.evidence"
+	keyNode         = "node.id"
+	keyCluster      = "cluster.name"
+	keyGroup        = "failover.group"
+	keyPort         = "failover.port"
+	keyInterface    = "failover.interface"
+	keyTTL          = "failover.ttl"
+	keyDelay        = "failover.delay"
+	keyRetries      = "failover.retries"
+	keyPriority     = "failover.priority"
+	keyEvidence     = "failover.evidence"
+	keyMembers      = "failover.members"
+	keyWitness      = "failover.witness"
+	keyObserve      = "failover.observe"
+	keyPreempt      = "failover.preempt"
+	keyPreemptDelay = "failover.preempt.delay"
+	keyDrift        = "failover.drift"
+	keySecondary    = "failover.secondary.position"
+	keySlave        = "failover.slave.position"
 )
 
 // The limits of the timing. With fewer than three retries a single lost datagram, or a late one, would make
@@ -33,6 +41,8 @@ const (
 	minRetries = 3
 	maxRetries = 1000
 	maxTTL     = 255
+	maxMembers = 9
+	maxDrift   = 0.2
 )
 
 // Config is a node's part of the properties.
@@ -47,6 +57,17 @@ type Config struct {
 	Priority int
 	// Evidence: the process of the master's host is watched, so that its crash is noticed at once.
 	Evidence bool
+	// Members is how many voters are enrolled when the cluster is born; 0 means that there is no quorum.
+	Members int
+	// Drift is by which part the rate of any clock may differ from the true one. The lease is shorter than S by twice
+	// that.
+	Drift float64
+	// Preempt: a node of higher priority that has been there for PreemptDelay takes over from a healthy master, in an
+	// orderly way.
+	Preempt      bool
+	PreemptDelay time.Duration
+	// Observer watches and never acts. Witness votes and never leads.
+	Observer, Witness bool
 	// AdapterDigest is compared between the nodes; empty means not known.
 	AdapterDigest string
 
@@ -63,6 +84,7 @@ func DefaultConfig() Config {
 		Delay:    time.Second,
 		Retries:  5,
 		Evidence: true,
+		Drift:    0.05,
 		Group:    netip.AddrFrom4([4]byte{230, 0, 0, 1}),
 		Port:     2710,
 		TTL:      1,
@@ -81,6 +103,8 @@ func (c Config) Validate() error {
 		inRange(keyTTL, c.TTL, 0, maxTTL),
 		inRange(keyRetries, c.Retries, minRetries, maxRetries),
 		inRange(keyPriority, c.Priority, -1<<31, 1<<31-1),
+		inRange(keyMembers, c.Members, 0, maxMembers),
+		c.checkQuorum(),
 		c.checkDelay(),
 		c.checkGroup(),
 	)
@@ -91,6 +115,26 @@ func (c Config) checkDelay() error {
 		return fmt.Errorf("%s: %v is out of range, it must be between %v and %v", keyDelay, c.Delay, minDelay, maxDelay)
 	}
 	return nil
+}
+
+func (c Config) checkQuorum() error {
+	var faults []error
+	if c.Drift < 0 || c.Drift > maxDrift {
+		faults = append(faults, fmt.Errorf("%s: %v is out of range, it must be between 0 and %v", keyDrift, c.Drift, maxDrift))
+	}
+	if c.Members == 1 {
+		faults = append(faults, fmt.Errorf("%s: 1 is no quorum: two nodes alone could each be born as a cluster of one; leave it out, or name at least 2, better 3", keyMembers))
+	}
+	if c.PreemptDelay < 0 || c.PreemptDelay > 24*time.Hour {
+		faults = append(faults, fmt.Errorf("%s: %v is out of range, it must be between 0 and 24h", keyPreemptDelay, c.PreemptDelay))
+	}
+	if c.Witness && c.Members == 0 {
+		faults = append(faults, fmt.Errorf("%s: a witness votes, but %s is not set: there is no quorum", keyWitness, keyMembers))
+	}
+	if c.Witness && c.Observer {
+		faults = append(faults, fmt.Errorf("%s: a witness votes, an observer does not: set only one of %s and %s", keyObserve, keyWitness, keyObserve))
+	}
+	return errors.Join(faults...)
 }
 
 func (c Config) checkGroup() error {
@@ -143,7 +187,44 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 	number(keyPort, &c.Port)
 	number(keyTTL, &c.TTL)
 	number(keyRetries, &c.Retries)
+	// The first position leads first: so the greater number is the lower priority.
+	position := 0
+	number(keySlave, &position)
+	number(keySecondary, &position)
+	c.Priority = -position
 	number(keyPriority, &c.Priority)
+	number(keyMembers, &c.Members)
+	c.Evidence = c.Members == 0
+	truth := func(key string, value *bool) {
+		read(key, func(text string) error {
+			b, err := parseBool(text)
+			if err == nil {
+				*value = b
+			}
+			return err
+		})
+	}
+	truth(keyObserve, &c.Observer)
+	truth(keyPreempt, &c.Preempt)
+	read(keyWitness, func(text string) error {
+		c.Witness = text == c.NodeID
+		return nil
+	})
+	read(keyPreemptDelay, func(text string) error {
+		delay, err := parseDelay(text)
+		if err == nil {
+			c.PreemptDelay = delay
+		}
+		return err
+	})
+	read(keyDrift, func(text string) error {
+		drift, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("%q is not a part such as 0.05", text)
+		}
+		c.Drift = drift
+		return nil
+	})
 	read(keyDelay, func(text string) error {
 		delay, err := parseDelay(text)
 		if err == nil {
@@ -151,13 +232,7 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 		}
 		return err
 	})
-	read(keyEvidence, func(text string) error {
-		evidence, err := parseBool(text)
-		if err == nil {
-			c.Evidence = evidence
-		}
-		return err
-	})
+	truth(keyEvidence, &c.Evidence)
 	read(keyGroup, func(text string) error {
 		group, err := netip.ParseAddr(text)
 		if err != nil {

@@ -59,12 +59,18 @@ func join(t *testing.T, network *memnet.Network, id string, store *memoryStore, 
 
 func joinWith(t *testing.T, network *memnet.Network, id string, store *memoryStore, log *lines, dial failover.Dialer) *member {
 	t.Helper()
+	return joinSet(t, network, id, store, log, dial, func(*failover.Config) {})
+}
+
+func joinSet(t *testing.T, network *memnet.Network, id string, store *memoryStore, log *lines, dial failover.Dialer, set func(*failover.Config)) *member {
+	t.Helper()
 	transport, err := network.Join(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := failover.DefaultConfig()
 	cfg.NodeID, cfg.Cluster, cfg.Delay, cfg.Retries = id, "orders", delay, 4
+	set(&cfg)
 	origin := time.Now().Add(-time.Hour)
 	clock := func() time.Duration { return time.Since(origin) }
 	node, err := failover.NewNode(cfg, transport, store, slog.New(slog.NewTextHandler(log, nil)), clock, dial)
@@ -159,6 +165,23 @@ func (s *memoryStore) SaveTerm(term, boot uint64) error {
 		return s.fails
 	}
 	s.saved.Term, s.saved.Boot = term, boot
+	return nil
+}
+
+func (s *memoryStore) SaveVote(vote election.Vote) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails != nil {
+		return s.fails
+	}
+	s.saved.Vote = vote
+	return nil
+}
+
+func (s *memoryStore) SavePause(pause election.Pause) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved.Pause = pause
 	return nil
 }
 

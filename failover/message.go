@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"math"
 	"time"
 
 	"github.com/understudy-ha/understudy/failover/election"
@@ -17,8 +18,15 @@ func toDatagram(cluster string, msg election.Message) *failoverv1.Datagram {
 		About: &failoverv1.About{
 			Role: toRole(a.Role), Standing: toStanding(a.Standing),
 			CanLead: a.CanLead, GateOpen: a.GateOpen, AtRest: a.AtRest,
-			Hears: a.Hears, DelayNanos: int64(a.Delay), Retries: int32(a.Retries), AdapterDigest: a.AdapterDigest,
+			DelayNanos: int64(a.Delay), Retries: int32(a.Retries), AdapterDigest: a.AdapterDigest,
+			Members: int32(a.Members), Preempt: a.Preempt, PreemptDelayNanos: int64(a.PreemptDelay),
+			Pause: toPause(a.Pause), Observer: a.Observer, Witness: a.Witness, Address: a.Address,
+			Voters: toVoters(a.Voters),
 		},
+	}
+	for _, h := range a.Hears {
+		d.About.Hears = append(d.About.Hears, h.ID)
+		d.About.HearsAgeMillis = append(d.About.HearsAgeMillis, uint32(min(h.Age.Milliseconds(), math.MaxUint32)))
 	}
 	if !a.Heard.Term.IsZero() {
 		d.About.Heard = &failoverv1.Heard{
@@ -37,14 +45,19 @@ func toDatagram(cluster string, msg election.Message) *failoverv1.Datagram {
 		d.Body = &failoverv1.Datagram_Claim{Claim: &failoverv1.Claim{
 			Term: toTerm(body.Term), Standing: toStanding(body.Standing),
 			HeardTerm: toTerm(body.HeardTerm), HeardSequence: body.HeardSequence, Resigned: body.Resigned,
+			Voters: toStamp(body.Voters),
 		}}
 	case election.Answer:
 		d.Body = &failoverv1.Datagram_Answer{Answer: &failoverv1.Answer{
-			Claim: toTerm(body.Claim), Verdict: toVerdict(body.Verdict),
+			Claim: toTerm(body.Claim), Verdict: toVerdict(body.Verdict), Vote: body.Vote, Highest: body.Highest,
 		}}
 	case election.Resignation:
 		d.Body = &failoverv1.Datagram_Resign{Resign: &failoverv1.Resign{
-			Term: toTerm(body.Term), Sequence: body.Sequence,
+			Term: toTerm(body.Term), Sequence: body.Sequence, Successor: body.Successor,
+		}}
+	case election.Ack:
+		d.Body = &failoverv1.Datagram_Ack{Ack: &failoverv1.Ack{
+			Term: toTerm(body.Term), Sequence: body.Sequence, Voters: toStamp(body.Voters),
 		}}
 	}
 	return d
@@ -61,8 +74,16 @@ func fromDatagram(d *failoverv1.Datagram) election.Message {
 				Term: fromTerm(a.GetHeard().GetTerm()), Sequence: a.GetHeard().GetSequence(),
 				Age: time.Duration(a.GetHeard().GetAgeNanos()),
 			},
-			Hears: a.GetHears(), Delay: time.Duration(a.GetDelayNanos()), Retries: int(a.GetRetries()),
+			Hears: fromHears(a), Delay: time.Duration(a.GetDelayNanos()), Retries: int(a.GetRetries()),
 			AdapterDigest: a.GetAdapterDigest(),
+			Members:       int(a.GetMembers()), Preempt: a.GetPreempt(), PreemptDelay: time.Duration(a.GetPreemptDelayNanos()),
+			Pause: election.Pause{
+				Counter: a.GetPause().GetCounter(), Node: a.GetPause().GetNodeId(), On: a.GetPause().GetOn(),
+			},
+			Observer: a.GetObserver(), Witness: a.GetWitness(), Address: a.GetAddress(),
+			Voters: election.Voters{
+				Stamp: fromStamp(a.GetVoters().GetStamp()), IDs: a.GetVoters().GetNodeIds(), Settled: a.GetVoters().GetSettled(),
+			},
 		},
 	}
 	switch body := d.GetBody().(type) {
@@ -79,14 +100,58 @@ func fromDatagram(d *failoverv1.Datagram) election.Message {
 		msg.Body = election.Claim{
 			Term: fromTerm(b.GetTerm()), Standing: fromStanding(b.GetStanding()),
 			HeardTerm: fromTerm(b.GetHeardTerm()), HeardSequence: b.GetHeardSequence(), Resigned: b.GetResigned(),
+			Voters: fromStamp(b.GetVoters()),
 		}
 	case *failoverv1.Datagram_Answer:
 		b := body.Answer
-		msg.Body = election.Answer{Claim: fromTerm(b.GetClaim()), Verdict: fromVerdict(b.GetVerdict())}
+		msg.Body = election.Answer{Claim: fromTerm(b.GetClaim()), Verdict: fromVerdict(b.GetVerdict()), Vote: b.GetVote(), Highest: b.GetHighest()}
 	case *failoverv1.Datagram_Resign:
-		msg.Body = election.Resignation{Term: fromTerm(body.Resign.GetTerm()), Sequence: body.Resign.GetSequence()}
+		b := body.Resign
+		msg.Body = election.Resignation{Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Successor: b.GetSuccessor()}
+	case *failoverv1.Datagram_Ack:
+		b := body.Ack
+		msg.Body = election.Ack{Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Voters: fromStamp(b.GetVoters())}
 	}
 	return msg
+}
+
+// fromHears takes a node without its age for one heard just now.
+func fromHears(a *failoverv1.About) []election.Hearing {
+	var hears []election.Hearing
+	ages := a.GetHearsAgeMillis()
+	for i, id := range a.GetHears() {
+		h := election.Hearing{ID: id}
+		if i < len(ages) {
+			h.Age = time.Duration(ages[i]) * time.Millisecond
+		}
+		hears = append(hears, h)
+	}
+	return hears
+}
+
+func toPause(p election.Pause) *failoverv1.Pause {
+	if p == (election.Pause{}) {
+		return nil
+	}
+	return &failoverv1.Pause{Counter: p.Counter, NodeId: p.Node, On: p.On}
+}
+
+func toVoters(v election.Voters) *failoverv1.Voters {
+	if len(v.IDs) == 0 {
+		return nil
+	}
+	return &failoverv1.Voters{Stamp: toStamp(v.Stamp), NodeIds: v.IDs, Settled: v.Settled}
+}
+
+func toStamp(s election.Stamp) *failoverv1.Stamp {
+	if s == (election.Stamp{}) {
+		return nil
+	}
+	return &failoverv1.Stamp{TermNumber: s.Number, Count: s.Count}
+}
+
+func fromStamp(s *failoverv1.Stamp) election.Stamp {
+	return election.Stamp{Number: s.GetTermNumber(), Count: s.GetCount()}
 }
 
 func toTerm(t election.Term) *clusterv1.Term {

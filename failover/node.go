@@ -28,6 +28,10 @@ type State struct {
 	Valid time.Duration
 	// Reason is for people.
 	Reason string
+	// Takeover tells how this mastership came about; nil while Role is not Master.
+	Takeover *election.Takeover
+	// Handover is the election's wish that this master make room for another node; zero if there is none.
+	Handover election.Handover
 }
 
 // Status is for people and metrics.
@@ -44,6 +48,14 @@ type Status struct {
 	// has been met, so that its crash would be noticed at once.
 	Watched        election.Watch
 	WatchConnected bool
+	Pause          election.Pause
+	// Quorum is nil if there is none; Acknowledged is then how long ago each voter last acknowledged this master.
+	Quorum       *election.Quorum
+	Acknowledged map[string]time.Duration
+	// Lease is how long what the majority has given still lasts; 0 if this node does not lead, or it has lapsed.
+	Lease time.Duration
+	// Order is who would lead next, best first.
+	Order []string
 }
 
 // Peer is another node, as this one heard it.
@@ -130,6 +142,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.machine = election.New(election.Config{
 		ID: n.cfg.NodeID, Boot: boot, Start: now, Delay: n.cfg.Delay, Retries: n.cfg.Retries,
 		Priority: n.cfg.Priority, Term: n.saved.Term, Nodes: n.saved.Nodes, AdapterDigest: n.cfg.AdapterDigest,
+		Members: n.cfg.Members, Vote: n.saved.Vote, Pause: n.saved.Pause, Drift: n.cfg.Drift, Evidence: n.cfg.Evidence,
+		Preempt: n.cfg.Preempt, PreemptDelay: n.cfg.PreemptDelay, Observer: n.cfg.Observer, Witness: n.cfg.Witness,
+		Address: n.unicastAddress(),
 	})
 	n.log.Info("Started listener")
 	n.log.Info("Started broadcaster")
@@ -184,6 +199,9 @@ func (n *Node) receive(packet Packet) {
 	msg := fromDatagram(datagram)
 	if msg.From != n.cfg.NodeID {
 		n.received++
+		if learner, ok := n.transport.(Learner); ok && msg.About.Address != "" {
+			learner.Learn(msg.About.Address)
+		}
 	}
 	n.step(election.Received{At: n.clock() - max(time.Since(packet.Received), 0), Message: msg})
 }
@@ -193,7 +211,7 @@ func (n *Node) step(event election.Event) {
 	for _, action := range n.machine.Step(event) {
 		if err := n.execute(action); err != nil {
 			if n.quiet.first("save", n.clock()) {
-				n.log.Error("the election's term could not be saved; this node does not stand for election until it can", "error", err)
+				n.log.Error("the election's term or vote could not be saved; this node does not stand for election until it can", "error", err)
 			}
 			n.step(election.SaveFailed{At: n.clock(), Reason: err.Error()})
 			return
@@ -211,13 +229,19 @@ func (n *Node) watchMaster() {
 	}
 }
 
-// execute does one action. The error is that of SaveTerm: what follows it must not be done then.
+// execute does one action. The error is that of SaveTerm or SaveVote: what follows it must not be done then.
 func (n *Node) execute(action election.Action) error {
 	switch a := action.(type) {
 	case election.SaveTerm:
 		return n.store.SaveTerm(a.Number, n.saved.Boot)
+	case election.SaveVote:
+		return n.store.SaveVote(a.Vote)
+	case election.SavePause:
+		if err := n.store.SavePause(a.Pause); err != nil {
+			n.log.Error("that promotions are paused, or not, could not be saved: it will be forgotten at the next start if no other node knows it", "error", err)
+		}
 	case election.Send:
-		n.send(a.Message)
+		n.send(a)
 	case election.Promote:
 		n.log.Info("Promoted to Master node", "role", "master", "term", a.Term.String(), "cause", a.Cause.String())
 		n.publishMachine()
@@ -240,28 +264,12 @@ func (n *Node) execute(action election.Action) error {
 	return nil
 }
 
-func (n *Node) send(msg election.Message) {
-	data, err := wire.Encode(toDatagram(n.cfg.Cluster, msg))
-	if err == nil {
-		err = n.transport.Send(data)
-	}
-	if err == nil {
-		n.sent++
-		n.quiet.end("send")
-		return
-	}
-	n.dropped["send-failed"]++
-	if n.quiet.first("send", n.clock()) {
-		n.log.Warn("datagrams cannot be sent, the other nodes do not hear this one", "error", err)
-	}
-}
-
 // publishMachine makes the machine's state known if it has changed.
 func (n *Node) publishMachine() {
 	s := n.machine.State()
 	n.publish(State{
 		Role: s.Role, Term: s.Term, Leader: s.Leader, Reason: s.Reason,
-		Valid: max(s.Lease-n.reportedAt, 0),
+		Valid: max(s.Lease-n.reportedAt, 0), Takeover: s.Takeover, Handover: s.Handover,
 	})
 }
 
@@ -306,17 +314,7 @@ func (n *Node) HostLost(ctx context.Context) error {
 // Resign gives up a term, and tells the others before it returns. The host's gate must be shut and its work at
 // rest. To resign a term that is not held is no error. successor is who shall lead next, if not empty.
 func (n *Node) Resign(ctx context.Context, term election.Term, successor string) error {
-	return n.do(ctx, func() { n.step(election.Resign{At: n.clock(), Term: term}) })
-}
-
-// Pause says to the whole cluster that nobody may be promoted, or ends that.
-func (n *Node) Pause(ctx context.Context, on bool) error {
-	return errors.New("not yet")
-}
-
-// ChangeMembers changes the list of voters.
-func (n *Node) ChangeMembers(ctx context.Context, remove, add string) ([]string, error) {
-	return nil, errors.New("not yet")
+	return n.do(ctx, func() { n.step(election.Resign{At: n.clock(), Term: term, Successor: successor}) })
 }
 
 // Status returns what is known at this moment.
@@ -324,11 +322,21 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	var status Status
 	err := n.do(ctx, func() {
 		now := n.clock()
+		n.step(election.Tick{At: now})
 		status = Status{
 			NodeID: n.cfg.NodeID, Since: now - n.machine.State().Since, Sent: n.sent, Received: n.received,
 			Dropped: make(map[string]uint64, len(n.dropped)),
 		}
 		status.State, _ = n.State()
+		status.Pause, status.Order = n.machine.Pause(), n.machine.Order()
+		if q, ok := n.machine.Quorum(); ok {
+			status.Quorum = &q
+			status.Lease = max(n.machine.State().Lease-now, 0)
+			status.Acknowledged = make(map[string]time.Duration, len(q.Acknowledged))
+			for id, at := range q.Acknowledged {
+				status.Acknowledged[id] = now - at
+			}
+		}
 		if n.watcher != nil {
 			status.Watched, status.WatchConnected = n.watched, n.watcher.connected(n.watched)
 		}

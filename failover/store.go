@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 
+	"github.com/understudy-ha/understudy/failover/election"
 	"github.com/understudy-ha/understudy/failover/wire"
 )
 
@@ -18,6 +19,10 @@ type Store interface {
 	Load() (Saved, error)
 	// SaveTerm returns when the highest claimed number and the boot are on disk.
 	SaveTerm(term, boot uint64) error
+	// SaveVote returns when the vote is on disk.
+	SaveVote(vote election.Vote) error
+	// SavePause keeps the last word on promotions.
+	SavePause(pause election.Pause) error
 	// SaveNodes keeps the ids of the other nodes.
 	SaveNodes(nodes []string) error
 }
@@ -27,9 +32,11 @@ type Saved struct {
 	// Term is the highest number that this node has ever claimed, Boot that of its last start.
 	Term, Boot uint64
 	Nodes      []string
+	Vote       election.Vote
+	Pause      election.Pause
 }
 
-// FileStore is a Store in a folder: a file "term" and a file "nodes".
+// FileStore is a Store in a folder: the files "term", "vote", "pause" and "nodes".
 type FileStore struct{ folder string }
 
 // OpenFileStore makes the folder if it does not exist.
@@ -42,8 +49,9 @@ func OpenFileStore(folder string) (*FileStore, error) {
 
 const termFormat = "understudy term %d boot %d\n"
 
-// Load reads both files. A term file that cannot be understood is an error, because a node that goes on
-// without its term could use one twice. A nodes file that cannot is only a loss of speed, and is ignored.
+// Load reads the files. A term file that cannot be understood is an error, because a node that goes on
+// without its term could use one twice; so is a vote file, because a voter that has forgotten its promises could
+// break one; and a pause file, because somebody has relied on it. A nodes file that cannot is only a loss of speed, and is ignored.
 func (s *FileStore) Load() (Saved, error) {
 	var saved Saved
 	path := s.path("term")
@@ -60,6 +68,13 @@ func (s *FileStore) Load() (Saved, error) {
 				" is stopped everywhere", path, fmt.Sprintf(termFormat, 7, 1))
 		}
 	}
+	if err := s.loadJSON("vote", &saved.Vote, "delete it on this node and admit the node anew with"+
+		" 'bootstrap members replace ID ID' on the master"); err != nil {
+		return Saved{}, err
+	}
+	if err := s.loadJSON("pause", &saved.Pause, "delete it if promotions are not to be paused"); err != nil {
+		return Saved{}, err
+	}
 	if data, err := os.ReadFile(s.path("nodes")); err == nil {
 		if json.Unmarshal(data, &saved.Nodes) != nil {
 			saved.Nodes = nil
@@ -73,13 +88,36 @@ func (s *FileStore) SaveTerm(term, boot uint64) error {
 	return s.replace("term", fmt.Appendf(nil, termFormat, term, boot))
 }
 
+// loadJSON leaves value as it is if there is no such file.
+func (s *FileStore) loadJSON(name string, value any, help string) error {
+	data, err := os.ReadFile(s.path(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the saved %s: %w", name, err)
+	}
+	if err := json.Unmarshal(data, value); err != nil {
+		return fmt.Errorf("%s is damaged (%w): %s", s.path(name), err, help)
+	}
+	return nil
+}
+
+// SaveVote writes the vote file.
+func (s *FileStore) SaveVote(vote election.Vote) error { return s.saveJSON("vote", vote) }
+
+// SavePause writes the pause file.
+func (s *FileStore) SavePause(pause election.Pause) error { return s.saveJSON("pause", pause) }
+
 // SaveNodes writes the nodes file.
-func (s *FileStore) SaveNodes(nodes []string) error {
-	data, err := json.Marshal(nodes)
+func (s *FileStore) SaveNodes(nodes []string) error { return s.saveJSON("nodes", nodes) }
+
+func (s *FileStore) saveJSON(name string, value any) error {
+	data, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	return s.replace("nodes", append(data, '\n'))
+	return s.replace(name, append(data, '\n'))
 }
 
 func (s *FileStore) path(name string) string { return filepath.Join(s.folder, name) }

@@ -2,10 +2,11 @@ package election
 
 import "fmt"
 
-// Action is what Step returns: Send, SaveTerm, Promote, Demote, SaveNodes or Report. They are executed in the
+// Action is what Step returns: Send, SaveTerm, SaveVote, SavePause, Promote, Demote, SaveNodes or Report. They are executed in the
 // order in which they come, and the order has a meaning:
 //
-//   - SaveTerm comes before everything that carries its term, and must be on disk before the next is executed;
+//   - SaveTerm comes before everything that carries its term, SaveVote before everything that promises what it holds:
+//     they must be on disk before the next action is executed;
 //   - Demote comes before any message that says so: shut first, then speak;
 //   - a heartbeat comes before its Promote, so that the others hear of the term as early as this host, and
 //     Promote never comes in the same step as the SaveTerm of its term.
@@ -14,18 +15,28 @@ type Action interface {
 	action()
 }
 
-// Send sends a message to all nodes.
-type Send struct{ Message Message }
+// Send sends a message to all nodes, or to one if To is not empty.
+type Send struct {
+	To      string
+	Message Message
+}
 
 // SaveTerm keeps the highest number ever claimed or followed here, on disk.
 type SaveTerm struct{ Number uint64 }
+
+// SaveVote keeps what a voter must not forget, on disk.
+type SaveVote struct{ Vote Vote }
+
+// SavePause keeps the last word on promotions, for the next start.
+type SavePause struct{ Pause Pause }
 
 // Promote makes this node the master of a term.
 type Promote struct {
 	Term Term
 	// After is the term of the master that it missed, for the reason Cause; zero if there was none.
-	After Term
-	Cause Cause
+	After    Term
+	Cause    Cause
+	Takeover Takeover
 }
 
 // Demote ends the mastership of a term. The host may be working still: it has to shut its gate.
@@ -61,8 +72,8 @@ const (
 	// Muted: the host is silent, so the heartbeat is too; Unmuted ends it.
 	Muted
 	Unmuted
-	// Paused: this process did not run for longer than one delay.
-	Paused
+	// Stalled: this process did not run for longer than one delay.
+	Stalled
 	// Unclean: this node leads although its mirror was not in sync.
 	Unclean
 	// DuplicateID: another running node has this node's id.
@@ -79,12 +90,19 @@ const (
 	Crowded
 	// Impossible: a message that contradicts itself was dropped.
 	Impossible
+	// Paused: nobody is promoted until that is revoked.
+	Paused
+	// Lapsed: no majority acknowledges this master; its host must not work.
+	Lapsed
+	// Observed is what an observer would have done.
+	Observed
 )
 
 // String gives the kind as a counter's name.
 func (k ReportKind) String() string {
-	names := [...]string{"unknown", "progress", "conflict", "objected", "muted", "unmuted", "paused", "unclean",
-		"duplicate-id", "disagreement", "contradicted", "second-hand", "old-boot", "crowded", "impossible"}
+	names := [...]string{"unknown", "progress", "conflict", "objected", "muted", "unmuted", "stalled", "unclean",
+		"duplicate-id", "disagreement", "contradicted", "second-hand", "old-boot", "crowded", "impossible",
+		"paused", "lapsed", "observed"}
 	if int(k) >= len(names) {
 		return names[0]
 	}
@@ -93,13 +111,38 @@ func (k ReportKind) String() string {
 
 func (Send) action()      {}
 func (SaveTerm) action()  {}
+func (SaveVote) action()  {}
+func (SavePause) action() {}
 func (Promote) action()   {}
 func (Demote) action()    {}
 func (SaveNodes) action() {}
 func (Report) action()    {}
 
 // String gives the form that traces show.
-func (s Send) String() string { return "send " + s.Message.Body.String() }
+func (s Send) String() string {
+	if s.To != "" {
+		return "send " + s.To + " " + s.Message.Body.String()
+	}
+	return "send " + s.Message.Body.String()
+}
+
+// String gives the form that traces show.
+func (s SaveVote) String() string {
+	v := s.Vote
+	text := fmt.Sprintf("save vote: granted %v, voters %d/%d %v", v.Granted, v.Voters.Stamp.Number, v.Voters.Stamp.Count, v.Voters.IDs)
+	if !v.Voters.Settled {
+		text += ", proposed"
+	}
+	if !v.Member {
+		text += ", no member"
+	}
+	return text
+}
+
+// String gives the form that traces show.
+func (s SavePause) String() string {
+	return fmt.Sprintf("save pause: %v by %s", s.Pause.On, s.Pause.Node)
+}
 
 // String gives the form that traces show.
 func (s SaveTerm) String() string { return fmt.Sprintf("save term %d", s.Number) }

@@ -30,6 +30,10 @@ type cluster struct {
 	// processes numbers the processes of hosts; forged are the terms whose death was only feigned.
 	processes uint64
 	forged    map[election.Term]bool
+	// mutation is a rule that this world breaks, to see whether the checks find it; empty: none.
+	mutation mutation
+	// oneGate: two open gates at one moment are a fault.
+	oneGate bool
 }
 
 // network says how bad the network is.
@@ -41,6 +45,8 @@ type network struct {
 	swallow int
 	// lose counts the messages still to be lost on a link.
 	lose map[[2]string]int
+	// deaf nodes hear only what is sent to them alone.
+	deaf map[string]bool
 }
 
 // node is a machine with its disk, its host and its process.
@@ -57,6 +63,8 @@ type node struct {
 	life     int // of the process; timers of an earlier one do nothing
 	stopsFor time.Duration
 	term     election.Term
+	// successor is whom it names when it resigns.
+	successor string
 	// working is the term of which work is under way; it ends a little after term.
 	working election.Term
 	// watched is what was last worth watching, per term.
@@ -64,7 +72,13 @@ type node struct {
 	// disk
 	savedTerm  uint64
 	savedNodes []string
-	boot       uint64
+	savedVote  election.Vote
+	savedPause election.Pause
+	// lost: the disk was lost since the node became a voter.
+	lost bool
+	boot uint64
+	// ppm is by how many millionths the node's clock is too fast.
+	ppm        int64
 	diskBroken bool
 	ticks      int
 }
@@ -94,7 +108,7 @@ func newCluster(seed uint64) *cluster {
 	return &cluster{
 		nodes:    make(map[string]*node),
 		random:   rand.New(rand.NewPCG(seed, 0)),
-		network:  network{latency: time.Millisecond, cut: make(map[[2]string]bool), lose: make(map[[2]string]int), swallow: -1},
+		network:  network{latency: time.Millisecond, cut: make(map[[2]string]bool), lose: make(map[[2]string]int), deaf: make(map[string]bool), swallow: -1},
 		promoted: make(map[election.Term]bool), forged: make(map[election.Term]bool),
 	}
 }
@@ -143,13 +157,18 @@ func (c *cluster) add(id string, config election.Config) *node {
 func (c *cluster) start(n *node) {
 	n.life++
 	n.boot++
+	if n.lost {
+		n.lost = n.savedVote.Member
+	}
 	n.running, n.resumeAt, n.waiting = true, 0, nil
 	n.host.GateOpen, n.host.AtRest, n.term, n.working = false, true, election.Term{}, election.Term{}
 	c.processes++
 	n.host.Liveness = election.Liveness{Address: n.id, Process: c.processes}
 	n.watched = make(map[election.Term]election.Watch)
 	config := n.config
-	config.Boot, config.Start, config.Term, config.Nodes = n.boot, c.now, n.savedTerm, n.savedNodes
+	config.Boot, config.Start, config.Term, config.Nodes = n.boot, n.local(c.now), n.savedTerm, n.savedNodes
+	config.Vote, config.Pause, config.Address = n.savedVote, n.savedPause, n.id
+	c.mutateStart(n, &config)
 	n.machine = election.New(config)
 	c.note(n, word("starts"))
 	c.hostSpeaks(n, n.life)
@@ -169,7 +188,7 @@ func (c *cluster) gone(n *node, term election.Term) {
 	if !known {
 		return
 	}
-	at := c.now
+	at := n.local(c.now)
 	c.whenAwake(n, func() {
 		c.note(n, word("finds the process of "+term.String()+" gone"))
 		c.step(n, election.PeerGone{At: at, Watch: watch})
@@ -223,7 +242,7 @@ func (c *cluster) hostSpeaks(n *node, life int) {
 
 func (c *cluster) hostReports(n *node) {
 	if n.running && n.resumeAt == 0 {
-		c.step(n, election.HostChanged{At: c.now, Host: n.host})
+		c.step(n, election.HostChanged{At: n.local(c.now), Host: n.host})
 	}
 }
 
@@ -232,11 +251,24 @@ func (c *cluster) tick(n *node) {
 	if !n.running || n.resumeAt > 0 {
 		return
 	}
-	c.step(n, election.Tick{At: c.now})
+	c.step(n, election.Tick{At: n.local(c.now)})
+}
+
+// local is what a node's clock shows at a true time.
+func (n *node) local(at time.Duration) time.Duration {
+	return at + at/1000*time.Duration(n.ppm)/1000
+}
+
+// lasts is the true length of what a node's clock measures.
+func (n *node) lasts(d time.Duration) time.Duration {
+	if n.ppm == 0 {
+		return d
+	}
+	return d - time.Duration(int64(d)/1000*n.ppm/(1000+n.ppm/1000)) + 2
 }
 
 func (c *cluster) deliver(n *node, msg election.Message) {
-	c.whenAwake(n, func() { c.step(n, election.Received{At: c.now, Message: msg}) })
+	c.whenAwake(n, func() { c.step(n, election.Received{At: n.local(c.now), Message: msg}) })
 }
 
 func (c *cluster) step(n *node, event election.Event) {
@@ -250,15 +282,24 @@ func (c *cluster) step(n *node, event election.Event) {
 				c.fault("%s saves term %d after %d", n.id, a.Number, n.savedTerm)
 			}
 			if n.diskBroken {
-				c.step(n, election.SaveFailed{At: c.now, Reason: "disk full"})
+				c.step(n, election.SaveFailed{At: n.local(c.now), Reason: "disk full"})
 				return
 			}
 			n.savedTerm = a.Number
+		case election.SaveVote:
+			if n.diskBroken {
+				c.step(n, election.SaveFailed{At: n.local(c.now), Reason: "disk full"})
+				return
+			}
+			c.checkVote(n, a.Vote)
+			n.savedVote = a.Vote
+		case election.SavePause:
+			n.savedPause = a.Pause
 		case election.SaveNodes:
 			n.savedNodes = slices.Clone(a.Nodes)
 		case election.Send:
 			c.checkSend(n, a.Message)
-			c.send(n, a.Message)
+			c.send(n, a.To, a.Message)
 		case election.Promote:
 			c.promote(n, a)
 		case election.Demote:
@@ -269,22 +310,27 @@ func (c *cluster) step(n *node, event election.Event) {
 			}
 		}
 	}
+	c.checkGates(n)
 	if watch := n.machine.Watch(); !watch.Term.IsZero() {
 		n.watched[watch.Term] = watch
 	}
 	n.ticks++
 	ticks := n.ticks
-	c.after(n.machine.Next()-c.now, func() {
+	next := n.machine.Next() - n.local(c.now)
+	c.after(n.lasts(next), func() {
 		if n.life == life && n.ticks == ticks {
 			c.tick(n)
 		}
 	})
-	if next := n.machine.Next() - c.now; next <= 0 || next > n.config.Delay/2 {
+	if next <= 0 || next > n.config.Delay/2+time.Microsecond { // Clocks round.
 		c.fault("%s wants its next tick in %v", n.id, next)
 	}
 }
 
 func (c *cluster) checkSend(n *node, msg election.Message) {
+	if answer, ok := msg.Body.(election.Answer); ok && answer.Vote && n.savedVote.Granted != answer.Claim {
+		c.fault("%s grants %v, but its disk has %v", n.id, answer.Claim, n.savedVote.Granted)
+	}
 	if claim, ok := msg.Body.(election.Claim); ok && claim.Term.Number > n.savedTerm {
 		c.fault("%s claims term %v, but its disk has %d", n.id, claim.Term, n.savedTerm)
 	}
@@ -326,7 +372,7 @@ func (c *cluster) demote(n *node, d election.Demote, before []election.Action) {
 		c.fault("%s demoted from term %v while it leads in %v", n.id, d.Term, n.term)
 	}
 	for _, action := range before {
-		if _, spoke := action.(election.Send); spoke {
+		if send, spoke := action.(election.Send); spoke && send.Message.About.Role != election.Master {
 			c.fault("%s spoke before it shut the gate of term %v", n.id, d.Term)
 		}
 	}
@@ -346,13 +392,23 @@ func (c *cluster) resign(n *node) {
 		return
 	}
 	n.host.GateOpen, n.host.AtRest, n.working = false, true, election.Term{}
-	c.step(n, election.Resign{At: c.now, Term: n.term})
+	c.step(n, election.Resign{At: n.local(c.now), Term: n.term, Successor: n.successor})
 }
 
-func (c *cluster) send(from *node, msg election.Message) {
+// send brings a message to all, or to one.
+func (c *cluster) send(from *node, receiver string, msg election.Message) {
+	for _, msg := range c.mutateMessage(msg) {
+		c.carry(from, receiver, msg)
+	}
+}
+
+func (c *cluster) carry(from *node, receiver string, msg election.Message) {
 	for _, id := range c.order {
 		to := c.nodes[id]
 		link := [2]string{from.id, id}
+		if receiver != "" && receiver != id || receiver == "" && c.network.deaf[id] {
+			continue
+		}
 		if to == from || c.network.cut[link] {
 			continue
 		}

@@ -2,7 +2,8 @@ package election
 
 import "time"
 
-// Event is what Step takes: Tick, Received, HostChanged, HostLost, Resign, PeerGone or SaveFailed. Each carries
+// Event is what Step takes: Tick, Received, HostChanged, HostLost, Resign, PeerGone, SaveFailed, SetPause or
+// ChangeMembers. Each carries
 // its time, counted from an origin of the node's choice by a clock that never goes back.
 type Event interface{ event() }
 
@@ -43,6 +44,20 @@ type HostLost struct{ At time.Duration }
 type Resign struct {
 	At   time.Duration
 	Term Term
+	// Successor is who shall lead next; empty if that is left to the order.
+	Successor string
+}
+
+// SetPause says to the whole cluster whether anybody may be promoted.
+type SetPause struct {
+	At time.Duration
+	On bool
+}
+
+// ChangeMembers adds a voter or removes one; see Machine.Change for what becomes of it.
+type ChangeMembers struct {
+	At          time.Duration
+	Remove, Add string
 }
 
 // PeerGone says that the process of a host is gone: the kernel that it ran on has closed its connection and
@@ -52,17 +67,19 @@ type PeerGone struct {
 	Watch Watch
 }
 
-// SaveFailed says that a SaveTerm could not be executed. The actions that followed it must not be executed
+// SaveFailed says that a SaveTerm or SaveVote could not be executed. The actions that followed it must not be executed
 // either; this event is the next one.
 type SaveFailed struct {
 	At     time.Duration
 	Reason string
 }
 
-func (Tick) event()        {}
-func (Received) event()    {}
-func (HostChanged) event() {}
-func (HostLost) event()    {}
-func (PeerGone) event()    {}
-func (Resign) event()      {}
-func (SaveFailed) event()  {}
+func (Tick) event()          {}
+func (Received) event()      {}
+func (HostChanged) event()   {}
+func (HostLost) event()      {}
+func (PeerGone) event()      {}
+func (Resign) event()        {}
+func (SaveFailed) event()    {}
+func (SetPause) event()      {}
+func (ChangeMembers) event() {}

@@ -58,9 +58,13 @@ func (m *Machine) reconsider() {
 		return
 	}
 	c := m.held.claim
-	if m.now >= m.notBefore && m.canLead() && m.standing().Compare(c.Standing) > 0 {
+	if m.quorum() && (!m.votes() || !m.mayGrant(c) || m.suspicion(0) == trusting) {
+		return
+	}
+	if m.now >= m.notBefore && m.canLead() && !m.named(c.Term.Node) && m.standing().Compare(c.Standing) > 0 &&
+		(!m.quorum() || m.unreachable() == "") {
 		m.becomeCandidate("a better one than that of " + c.Term.Node)
 		return
 	}
-	m.send(Answer{Claim: c.Term, Verdict: Grant})
+	m.answer(c, Grant)
 }

@@ -66,7 +66,7 @@ func (m *Machine) observe(at time.Duration, term Term, sequence uint64, direct b
 	// One more than it is: so the next claim has not to wait for the disk.
 	m.save(min(m.highest+1, math.MaxInt64))
 	m.noteSecondHand()
-	m.claimFrom = never
+	m.claimFrom, m.failed = never, 0
 	if m.role == Candidate && !direct {
 		m.report(Objected, term.Node, "a claim was withdrawn: others hear that it leads in term %v, this node did not", term)
 	}

@@ -3,6 +3,7 @@ package election
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,27 @@ type Config struct {
 	Nodes []string
 	// AdapterDigest is shown to the others.
 	AdapterDigest string
+	// Members is how many nodes are enrolled as voters when the cluster is born; 0: there is no quorum.
+	Members int
+	// Vote and Pause are what was saved.
+	Vote  Vote
+	Pause Pause
+	// Drift is by which part the rate of any clock may differ from the true one, at most.
+	Drift float64
+	// Evidence frees voters: without a quorum it always counts.
+	Evidence bool
+	// Preempt: a node of higher priority that has been there for PreemptDelay takes over from a healthy master.
+	Preempt      bool
+	PreemptDelay time.Duration
+	// Observer watches and never acts. Witness votes and never leads.
+	Observer, Witness bool
+	// Address is where this node alone can be reached; shown to the others.
+	Address string
+}
+
+// Lease is how long an acknowledgement of a majority is good for: S less what both clocks may be wrong.
+func (c Config) Lease() time.Duration {
+	return time.Duration(float64(c.Suspicion()) * (1 - c.Drift) / (1 + c.Drift))
 }
 
 // Suspicion is how long a master may be silent: S in the documents.
@@ -93,6 +115,35 @@ type Machine struct {
 	quietUntil time.Duration
 	muted      bool
 	lost       Term
+	takeover   *Takeover
+
+	// The quorum: what is on disk, and whether it is; born: the list of voters was made in this life; the last
+	// acknowledgement that this voter has given.
+	vote      Vote
+	voteSaved bool
+	born      bool
+	acked     acknowledgement
+	// As a master with a quorum: what the voters have acknowledged, when each heartbeat was sent, since when a majority
+	// is behind it, and whether its host was told to work. base is the list of voters before a change under way.
+	acks      map[string]confirmation
+	beatTimes [beatsKept]time.Duration
+	confirmed time.Duration
+	promoted  bool
+	lapsed    bool
+	base      Voters
+	change    change
+
+	pause       Pause
+	successor   succession
+	better      string
+	betterSince time.Duration
+	wish        Handover
+	observed    Term
+	suspected   time.Duration // when the suspicion of the claim under way came
+	claimedAt   time.Duration
+	grantedBoot uint64 // of the claimant, when the vote was last granted in this life
+	failed      int    // claims in a row that found no majority
+	refusal     string // why the last ChangeMembers did not begin
 }
 
 // never is the time of what has not happened or is not planned.
@@ -105,7 +156,9 @@ func New(cfg Config) *Machine {
 		highest: cfg.Term, saved: cfg.Term, hostAt: never, twinAt: never, claimFrom: never, beatAt: never,
 		peers: make(map[string]*peer), known: make(map[string]bool),
 		nextPresence: cfg.Start, notBefore: cfg.Start + cfg.Delay,
+		vote: cfg.Vote, voteSaved: true, pause: cfg.Pause, confirmed: never, acks: make(map[string]confirmation),
 	}
+	m.highest = max(m.highest, cfg.Vote.Granted.Number)
 	for _, id := range cfg.Nodes {
 		if id != cfg.ID && len(m.known) < MaxPeers {
 			m.known[id] = true
@@ -134,15 +187,22 @@ func (m *Machine) Step(event Event) []Action {
 		m.peerGone(min(e.At, m.now), e.Watch)
 	case Resign:
 		m.advance(e.At)
-		m.resign(e.Term)
+		m.resign(e.Term, e.Successor)
 	case SaveFailed:
 		m.advance(e.At)
 		m.saveFailed(e.Reason)
+	case SetPause:
+		m.advance(e.At)
+		m.setPause(e.On)
+	case ChangeMembers:
+		m.advance(e.At)
+		m.refusal = m.changeMembers(e.Remove, e.Add)
 	default:
 		panic(fmt.Sprintf("election: unknown event %T", event))
 	}
 	switch m.role {
 	case Starting, Standby:
+		m.enrol()
 		m.wait()
 	case Candidate:
 		m.pursue()
@@ -168,15 +228,30 @@ func (m *Machine) Next() time.Duration {
 		wake(m.notBefore)
 		wake(m.held.until)
 		wake(m.suspectAt())
+		wake(m.successor.until)
+		if m.quorum() {
+			wake(m.freeAt())
+			wake(m.cfg.Start + m.cfg.Delay)
+		}
 	case Candidate:
 		wake(m.claim.notBefore)
 		wake(m.claim.until)
 		wake(m.claim.repeatAt)
 		wake(m.nextPresence)
+		if m.quorum() && m.now >= m.claim.notBefore && m.grantedByMajority() {
+			next = m.now + 1
+		}
 	case Master:
 		wake(m.nextBeat)
 		wake(m.quietUntil)
 		wake(m.hostAt + m.cfg.HostSilence())
+		if m.quorum() {
+			wake(m.leaseEnd())
+			wake(m.leaseEnd() + m.cfg.Suspicion())
+		}
+		if m.better != "" {
+			wake(m.betterSince + m.cfg.PreemptDelay)
+		}
 	}
 	return next
 }
@@ -192,7 +267,7 @@ func (m *Machine) advance(at time.Duration) {
 	if gap <= m.cfg.Delay {
 		return
 	}
-	m.report(Paused, "", "this process did not run for %v: it listens for %v before it decides anything", gap, m.cfg.Delay)
+	m.report(Stalled, "", "this process did not run for %v: it listens for %v before it decides anything", gap, m.cfg.Delay)
 	m.notBefore = max(m.notBefore, at+m.cfg.Delay)
 	m.claimFrom = never
 	switch {
@@ -227,7 +302,12 @@ func (m *Machine) save(number uint64) {
 }
 
 func (m *Machine) saveFailed(reason string) {
-	m.saved = 0 // Unknown: the next one is written again.
+	m.saved, m.voteSaved = 0, false // Unknown: the next one is written again.
+	if m.role == Master && len(m.base.IDs) > 0 {
+		m.vote.Voters, m.base, m.change = m.base, Voters{}, change{}
+		m.refusal = "the list of voters could not be saved here: " + reason
+		return
+	}
 	if m.role != Candidate {
 		return
 	}
@@ -241,6 +321,12 @@ func (m *Machine) hostSpeaks() bool { return m.now-m.hostAt <= m.cfg.HostSilence
 // obstacle says why this node may not stand for election; "" means that it may.
 func (m *Machine) obstacle() string {
 	switch {
+	case m.cfg.Witness:
+		return "a witness votes and never leads"
+	case m.cfg.Observer:
+		return "failover.observe is on: it watches and never acts"
+	case m.pause.On:
+		return "promotions are paused, by " + m.pause.Node
 	case m.hostAt == never:
 		return "the host does not report"
 	case !m.hostSpeaks():
@@ -271,21 +357,28 @@ func (m *Machine) report(kind ReportKind, peer, format string, args ...any) {
 	m.do(Report{Kind: kind, Peer: peer, Text: fmt.Sprintf(format, args...)})
 }
 
-func (m *Machine) send(body Body) {
+func (m *Machine) send(body Body) { m.sendTo("", body) }
+
+// sendTo sends a message to one node, or to all if to is empty.
+func (m *Machine) sendTo(to string, body Body) {
 	m.sequence++
 	role := m.role
 	if role == Candidate {
 		role = Standby
 	}
-	m.do(Send{Message{
-		From: m.cfg.ID, Boot: m.cfg.Boot, Sequence: m.sequence, Body: body,
-		About: About{
-			Role: role, Standing: m.standing(), CanLead: m.canLead() || role == Master && m.host.CanLead,
-			GateOpen: m.host.GateOpen, AtRest: m.host.AtRest && m.hostAt != never,
-			Heard: m.heard(), Hears: m.hears(),
-			Delay: m.cfg.Delay, Retries: m.cfg.Retries, AdapterDigest: m.cfg.AdapterDigest,
-		},
-	}})
+	about := About{
+		Role: role, Standing: m.standing(), CanLead: m.canLead() || role == Master && m.host.CanLead,
+		GateOpen: m.host.GateOpen, AtRest: m.host.AtRest && m.hostAt != never,
+		Heard: m.heard(),
+		Delay: m.cfg.Delay, Retries: m.cfg.Retries, AdapterDigest: m.cfg.AdapterDigest,
+		Members: m.cfg.Members, Preempt: m.cfg.Preempt, PreemptDelay: m.cfg.PreemptDelay,
+		Pause: m.pause, Observer: m.cfg.Observer, Witness: m.cfg.Witness, Address: m.cfg.Address,
+	}
+	switch body.(type) {
+	case Heartbeat, Presence:
+		about.Hears, about.Voters = m.hears(), m.vote.Voters
+	}
+	m.do(Send{To: to, Message: Message{From: m.cfg.ID, Boot: m.cfg.Boot, Sequence: m.sequence, Body: body, About: about}})
 }
 
 // heard is what this node testifies of a master's life: its own, if it vouches for itself, or the last one that
@@ -301,13 +394,16 @@ func (m *Machine) heard() Heard {
 }
 
 // hears are the peers heard lately, in the order of their ids.
-func (m *Machine) hears() []string {
-	var ids []string
+func (m *Machine) hears() []Hearing {
+	if len(m.peers) == 0 {
+		return nil
+	}
+	heard := make([]Hearing, 0, len(m.peers))
 	for id, p := range m.peers {
 		if m.live(p) {
-			ids = append(ids, id)
+			heard = append(heard, Hearing{ID: id, Age: max(m.now-p.at, 0)})
 		}
 	}
-	slices.Sort(ids)
-	return ids
+	slices.SortFunc(heard, func(a, b Hearing) int { return strings.Compare(a.ID, b.ID) })
+	return heard
 }

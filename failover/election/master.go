@@ -9,9 +9,13 @@ func (m *Machine) lead() {
 		if reason == "" {
 			reason = "no reason given"
 		}
-		m.stepDown("the host cannot lead: " + reason)
+		m.stepDown("the host cannot lead: "+reason, "")
 		return
 	}
+	if m.quorum() && !m.holdLease() {
+		return
+	}
+	m.considerPreemption()
 	if !m.hostSpeaks() || m.now < m.quietUntil {
 		if !m.muted {
 			m.muted = true
@@ -29,6 +33,22 @@ func (m *Machine) lead() {
 	}
 }
 
+// holdLease reports whether this node is still the master. When no majority acknowledges it the host must not work, but
+// the role is kept for S: a majority that comes back in time opens the gate in the same term.
+func (m *Machine) holdLease() bool {
+	end := max(m.leaseEnd(), m.since)
+	switch {
+	case m.now < end:
+	case m.now >= end+m.cfg.Suspicion():
+		m.becomeStandby("no majority of the voters has acknowledged it for " + (m.now - end + m.cfg.Lease()).String())
+		return false
+	case m.promoted && !m.lapsed:
+		m.lapsed = true
+		m.report(Lapsed, "", "no majority of the voters %v acknowledges term %v: the gate is shut until one does", m.vote.Voters.IDs, m.term)
+	}
+	return true
+}
+
 // silence says why the machine cannot vouch for its host.
 func (m *Machine) silence() string {
 	if m.hostAt == never {
@@ -42,7 +62,16 @@ func (m *Machine) beat() {
 	m.beats++
 	m.beatAt = m.now
 	m.nextBeat = m.now + m.cfg.Delay
-	m.send(Heartbeat{Term: m.term, Sequence: m.beats, Members: m.order(), Liveness: m.host.Liveness})
+	m.beatTimes[m.beats%beatsKept] = m.now
+	m.send(m.heartbeat())
+	if m.quorum() {
+		m.confirm()
+	}
+}
+
+// heartbeat is the last one, or its repetition.
+func (m *Machine) heartbeat() Heartbeat {
+	return Heartbeat{Term: m.term, Sequence: m.beats, Members: m.order(), Liveness: m.host.Liveness}
 }
 
 // announce answers somebody who does not seem to know who leads, but no flood of them.
@@ -55,11 +84,11 @@ func (m *Machine) announce() {
 }
 
 // resign gives up a term on the host's word that nothing is under way.
-func (m *Machine) resign(term Term) {
+func (m *Machine) resign(term Term, successor string) {
 	m.host.GateOpen, m.host.AtRest = false, true
 	switch {
 	case m.role == Master && term == m.term:
-		m.stepDown(reasonResigned)
+		m.stepDown(reasonResigned, successor)
 	case term == m.lost && !term.IsZero():
 		m.hostChanged(m.host)
 	}
@@ -67,14 +96,15 @@ func (m *Machine) resign(term Term) {
 
 // stepDown ends a mastership whose host is at rest. The others hear of it three times, and this node does not
 // claim again before they had their chance.
-func (m *Machine) stepDown(reason string) {
+func (m *Machine) stepDown(reason, successor string) {
 	term, last := m.term, m.beats+1
 	m.becomeStandby(reason)
 	m.lost = Term{}
 	m.leader = leader{term: term, sequence: last, at: m.now, direct: m.now}
 	m.ended, m.endedAt = term, last
+	m.name(successor)
 	m.notBefore = m.now + m.cfg.Suspicion()
 	for range 3 {
-		m.send(Resignation{Term: term, Sequence: last})
+		m.send(Resignation{Term: term, Sequence: last, Successor: successor})
 	}
 }

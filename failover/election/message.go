@@ -54,15 +54,26 @@ type About struct {
 	// GateOpen: the sender's host may still be working. AtRest: nothing is under way there.
 	GateOpen, AtRest bool
 	Heard            Heard
-	// Hears are the nodes that the sender has heard lately.
-	Hears []string
-	// Delay, Retries and AdapterDigest should be the same on all nodes.
+	// Hears are the nodes that the sender has heard lately, in the order of their ids; in heartbeats and presences only.
+	Hears []Hearing
+	// The following should be the same on all nodes.
 	Delay         time.Duration
 	Retries       int
 	AdapterDigest string
+	Members       int
+	Preempt       bool
+	PreemptDelay  time.Duration
+	// Pause is the last word on it that the sender knows.
+	Pause Pause
+	// Observer: the sender watches and never acts. Witness: it votes and never leads.
+	Observer, Witness bool
+	// Address is where the sender alone can be reached; empty if nowhere.
+	Address string
+	// Voters are those that the sender knows; in heartbeats and presences only.
+	Voters Voters
 }
 
-// Body is one of Heartbeat, Presence, Claim, Answer and Resignation.
+// Body is one of Heartbeat, Presence, Claim, Answer, Resignation and Ack.
 type Body interface {
 	fmt.Stringer
 	body()
@@ -94,6 +105,8 @@ type Claim struct {
 	HeardSequence uint64
 	// Resigned: the master of HeardTerm has resigned.
 	Resigned bool
+	// Voters is the stamp of the claimant's list of voters.
+	Voters Stamp
 }
 
 // Verdict is the answer to a claim.
@@ -126,6 +139,10 @@ func (v Verdict) String() string {
 type Answer struct {
 	Claim   Term
 	Verdict Verdict
+	// Vote: the sender is a voter, and its grant is on its disk. Without a quorum a grant is only advice.
+	Vote bool
+	// Highest is the highest number of a term that the sender knows: a claimant that lost its disk goes on above it.
+	Highest uint64
 }
 
 // Resignation ends a term: its gate is shut, its work at rest.
@@ -133,8 +150,19 @@ type Resignation struct {
 	Term Term
 	// Sequence counts on after the heartbeats of the term.
 	Sequence uint64
+	// Successor is who shall lead next; empty if that is left to the order.
+	Successor string
 }
 
+// Ack is a voter's answer to a heartbeat, to the master alone.
+type Ack struct {
+	Term     Term
+	Sequence uint64
+	// Voters is the stamp of the list that the sender has on disk.
+	Voters Stamp
+}
+
+func (Ack) body()         {}
 func (Heartbeat) body()   {}
 func (Presence) body()    {}
 func (Claim) body()       {}
@@ -167,4 +195,13 @@ func (c Claim) String() string {
 func (a Answer) String() string { return fmt.Sprintf("%v %v", a.Verdict, a.Claim) }
 
 // String gives the form that traces show.
-func (r Resignation) String() string { return fmt.Sprintf("resign %v/%d", r.Term, r.Sequence) }
+func (r Resignation) String() string {
+	text := fmt.Sprintf("resign %v/%d", r.Term, r.Sequence)
+	if r.Successor != "" {
+		text += " to " + r.Successor
+	}
+	return text
+}
+
+// String gives the form that traces show.
+func (a Ack) String() string { return fmt.Sprintf("ack %v/%d", a.Term, a.Sequence) }

@@ -14,6 +14,7 @@ type peer struct {
 	// awayUntil keeps a node whose mastership has just ended from being waited for.
 	awayUntil time.Duration
 	disagreed bool
+	voters    Voters // as it last told
 }
 
 // live reports whether a peer was heard lately.
@@ -50,7 +51,13 @@ func (m *Machine) admit(at time.Duration, msg Message) (p *peer, latest bool) {
 	if msg.Sequence <= p.sequence {
 		return p, false
 	}
+	hears := p.about.Hears
 	p.sequence, p.about = msg.Sequence, msg.About
+	switch msg.Body.(type) {
+	case Heartbeat, Presence:
+	default:
+		p.about.Hears = hears
+	}
 	m.compareSettings(p)
 	return p, true
 }
@@ -113,6 +120,9 @@ func (m *Machine) compareSettings(p *peer) {
 	case a.Delay != m.cfg.Delay || a.Retries != m.cfg.Retries:
 		m.report(Disagreement, p.id, "it has failover.delay=%v and failover.retries=%d, this node %v and %d: make them equal",
 			a.Delay, a.Retries, m.cfg.Delay, m.cfg.Retries)
+	case a.Members != m.cfg.Members || a.Preempt != m.cfg.Preempt || a.PreemptDelay != m.cfg.PreemptDelay:
+		m.report(Disagreement, p.id, "it has failover.members=%d, failover.preempt=%v and failover.preempt.delay=%v, this node %d, %v and %v: make them equal",
+			a.Members, a.Preempt, a.PreemptDelay, m.cfg.Members, m.cfg.Preempt, m.cfg.PreemptDelay)
 	case a.AdapterDigest != "" && m.cfg.AdapterDigest != "" && a.AdapterDigest != m.cfg.AdapterDigest:
 		m.report(Disagreement, p.id, "it has another adapter file: what is in flight may not be resumed there")
 	default:
@@ -161,7 +171,10 @@ func (m *Machine) unheardMembers() []string {
 
 // order lists the live peers as they would claim: those that can lead, best first, then the others.
 func (m *Machine) order() []string {
-	ids := m.hears()
+	ids := make([]string, 0, len(m.peers))
+	for _, h := range m.hears() {
+		ids = append(ids, h.ID)
+	}
 	slices.SortStableFunc(ids, func(a, b string) int {
 		pa, pb := m.peers[a], m.peers[b]
 		switch {

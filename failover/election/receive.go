@@ -13,13 +13,25 @@ func (m *Machine) receive(at time.Duration, msg Message) {
 	if p == nil {
 		return
 	}
+	if latest && len(msg.About.Voters.IDs) > 0 {
+		p.voters = msg.About.Voters
+		m.adopt(p.voters)
+	}
 	if beat, ok := msg.Body.(Heartbeat); ok {
+		m.takePause(msg.About.Pause)
 		m.receiveHeartbeat(at, beat)
 		return
 	}
 	if resignation, ok := msg.Body.(Resignation); ok {
 		m.away(p)
+		if m.ended != resignation.Term {
+			m.name(resignation.Successor)
+		}
 		m.end(resignation.Term, resignation.Sequence)
+		return
+	}
+	if ack, ok := msg.Body.(Ack); ok {
+		m.receiveAck(p, ack)
 		return
 	}
 	if latest {
@@ -27,8 +39,11 @@ func (m *Machine) receive(at time.Duration, msg Message) {
 	}
 	switch body := msg.Body.(type) {
 	case Presence:
-		if body.Asks && m.role == Master && !m.muted {
-			m.announce()
+		if m.role == Master && !m.muted {
+			m.tell(p)
+			if body.Asks {
+				m.announce()
+			}
 		}
 	case Claim:
 		m.receiveClaim(p, body)
@@ -47,7 +62,7 @@ func consistent(msg Message) bool {
 		return body.Term.Node == msg.From && body.Term.Number > 0
 	case Resignation:
 		return body.Term.Node == msg.From && body.Term.Number > 0
-	case Presence, Answer:
+	case Presence, Answer, Ack:
 		return true
 	}
 	return false
@@ -56,6 +71,7 @@ func consistent(msg Message) bool {
 // receiveAbout takes in what a sender knows of the master.
 func (m *Machine) receiveAbout(at time.Duration, p *peer, msg Message) {
 	a := msg.About
+	m.takePause(a.Pause)
 	over := a.Role != Master && a.AtRest && !a.GateOpen
 	if over && msg.From == m.leader.term.Node && m.leader.term != m.ended && m.leader.direct != never {
 		// The master itself has said after its heartbeat that it is none: it was demoted and is at rest, or has
@@ -84,6 +100,7 @@ func (m *Machine) receiveHeartbeat(at time.Duration, beat Heartbeat) {
 			}
 		}
 	}
+	m.acknowledge(beat)
 }
 
 // receiveClaim answers a claim. Without a quorum an answer is only advice, so nothing has to be kept on disk.
@@ -92,6 +109,7 @@ func (m *Machine) receiveClaim(p *peer, c Claim) {
 	if m.role == Master {
 		// The best objection is a sign of life. A muted master gives none: its host may be dead.
 		if !m.muted {
+			m.tell(p)
 			m.announce()
 		}
 		return
@@ -101,13 +119,13 @@ func (m *Machine) receiveClaim(p *peer, c Claim) {
 	}
 	if m.role == Candidate {
 		mine := m.claim.body
-		if !outranks(c.Standing, p.id, mine.Standing, m.cfg.ID) {
+		if !m.named(p.id) && (m.named(m.cfg.ID) || !outranks(c.Standing, p.id, mine.Standing, m.cfg.ID)) {
 			return // It will hear this node's claim, and withdraw.
 		}
 		m.becomeStandby("claim withdrawn for the better one of " + p.id)
 	}
 	verdict := m.judge(c)
-	if verdict == Grant && m.mayClaim(m.cfg.Stagger()) && m.standing().Compare(c.Standing) > 0 {
+	if verdict == Grant && !m.named(p.id) && m.mayClaim(m.cfg.Stagger()) && m.standing().Compare(c.Standing) > 0 {
 		m.becomeCandidate("a better one than that of " + p.id)
 		return
 	}
@@ -115,13 +133,39 @@ func (m *Machine) receiveClaim(p *peer, c Claim) {
 		// Whoever has let a claim pass waits for its outcome before claiming.
 		m.held = held{claim: c, until: m.now + m.cfg.Window() + m.cfg.Stagger()}
 	}
-	m.send(Answer{Claim: c.Term, Verdict: verdict})
+	m.answer(c, verdict)
+}
+
+// tell sends the last heartbeat to one node that does not seem to hear this master: either it has not heard yet,
+// or it is deaf for what all hear, and this reaches it.
+func (m *Machine) tell(p *peer) {
+	heard := p.about.Heard
+	if (heard.Term != m.term || heard.Sequence+2 <= m.beats) && p.about.Address != "" && m.beats > 0 {
+		m.sendTo(p.id, m.heartbeat())
+	}
+}
+
+// answer says the verdict on a claim; a voter's grant is on disk before.
+func (m *Machine) answer(c Claim, verdict Verdict) {
+	if verdict == Grant && m.votes() {
+		m.grantedBoot = m.peers[c.Term.Node].boot
+		m.promise(c.Term)
+	}
+	if verdict == Grant && m.held.claim.Term == c.Term {
+		m.held.granted = true
+	}
+	m.sendTo(c.Term.Node, Answer{Claim: c.Term, Verdict: verdict, Vote: verdict == Grant && m.votes(), Highest: m.highest})
 }
 
 // judge decides about a claim. Suspicions of the same silence come at slightly different times, so one that is
 // almost due counts.
 func (m *Machine) judge(c Claim) Verdict {
 	switch {
+	case m.votes() && !m.mayGrant(c):
+		if m.fresh(m.leader) && (m.leader.term != c.HeardTerm || m.leader.sequence > c.HeardSequence) {
+			return Object
+		}
+		return Defer
 	case m.suspicion(m.cfg.Stagger()) != trusting:
 		return Grant
 	case !m.fresh(m.leader):
@@ -133,12 +177,16 @@ func (m *Machine) judge(c Claim) Verdict {
 }
 
 func (m *Machine) receiveAnswer(p *peer, a Answer) {
+	m.highest = max(m.highest, a.Highest)
 	if m.role != Candidate || a.Claim != m.claim.body.Term {
 		return
 	}
 	switch a.Verdict {
 	case Grant:
 		delete(m.claim.waiting, p.id)
+		if a.Vote {
+			m.claim.grants[p.id] = true
+		}
 	case Defer:
 		// Whose mirror is not in sync leads only when nobody answers whose is.
 		if s := p.about.Standing; s.InSync && p.about.CanLead && !m.claim.body.Standing.InSync {

@@ -20,15 +20,20 @@ var rewrite = flag.Bool("rewrite", false, "write the scenarios' traces anew: onl
 // the machines did:
 //
 //	nodes a b c            make nodes that can lead: delay 100ms, retries 3, network 1ms
-//	node d [key=value...]  make one; keys: priority, delay, retries, disk (highest term saved), knows (ids)
+//	node d [key=value...]  make one; keys: priority, delay, retries, disk (highest term saved), knows (ids),
+//	                       members, preempt (its delay), witness=yes, observe=yes
 //	start a... | kill a... | pause a 250ms
 //	run 1s                 let time pass; presences and heartbeats that nobody waits for are left out of the
 //	                       trace, unless "verbose" follows
 //	host a [lead=no] [gate=open|shut] [rest=no] [sync=no] [index=7] [silent=yes] [reason=text]
 //	disk a broken|fine
 //	cut a b | heal         stop datagrams from a to b, one way; undo all cuts
+//	deaf a                 nothing reaches a that is not sent to it alone
 //	lose a b 2             lose the next two datagrams from a to b
-//	resign a               the host shuts its gate, comes to rest and resigns
+//	resign a [b]           the host shuts its gate, comes to rest and resigns; b is to lead next
+//	empty a                lose the disk of a; it must not run
+//	halt a | resume a      nobody may be promoted from now on, says a; or may again
+//	members a [add=b] [remove=c]  ask a for another list of voters
 //	gone a [1:c]           give a evidence that the host of the term which it watches, or watched, is gone
 //	send a b heartbeat 9:a 5   let b receive a forged message as if from a
 //	status                 what each node believes
@@ -110,6 +115,8 @@ func (p *player) line(at time.Duration, id string, what fmt.Stringer) {
 // routine is what every node sends all the time: presences that ask nobody, and all but the first heartbeats.
 func routine(msg election.Message) bool {
 	switch body := msg.Body.(type) {
+	case election.Ack:
+		return body.Sequence > 2
 	case election.Presence:
 		return !body.Asks
 	case election.Heartbeat:
@@ -142,9 +149,23 @@ func (p *player) command(words []string) error {
 				}
 			}
 		}
-	case "start", "kill", "resign":
+	case "empty":
+		ids[0].savedTerm, ids[0].savedNodes, ids[0].savedVote, ids[0].savedPause = 0, nil, election.Vote{}, election.Pause{}
+	case "halt", "resume":
+		p.step(ids[0], election.SetPause{At: p.now, On: name == "halt"})
+	case "members":
+		p.step(ids[0], election.ChangeMembers{At: p.now, Add: options["add"], Remove: options["remove"]})
+		if _, refusal := ids[0].machine.Change(); refusal != "" {
+			fmt.Fprintf(&p.out, "    %8v %s  refused: %s\n", p.now, ids[0].id, refusal)
+		}
+	case "resign":
+		if ids[0].successor = ""; len(ids) > 1 {
+			ids[0].successor = ids[1].id
+		}
+		p.resign(ids[0])
+	case "start", "kill":
 		for _, n := range ids {
-			map[string]func(*node){"start": p.start, "kill": p.kill, "resign": p.resign}[name](n)
+			map[string]func(*node){"start": p.start, "kill": p.kill}[name](n)
 		}
 	case "pause":
 		d, err := time.ParseDuration(last)
@@ -166,6 +187,8 @@ func (p *player) command(words []string) error {
 		ids[0].diskBroken = last == "broken"
 	case "cut":
 		p.network.cut[[2]string{args[0], args[1]}] = true
+	case "deaf":
+		p.network.deaf[last] = true
 	case "heal":
 		clear(p.network.cut)
 	case "lose":
@@ -200,6 +223,16 @@ func (p *player) make(id string, options map[string]string) error {
 			n.config.Delay, err = time.ParseDuration(value)
 		case "disk":
 			n.savedTerm, err = strconv.ParseUint(value, 10, 64)
+		case "members":
+			n.config.Members, err = strconv.Atoi(value)
+			n.config.Drift, p.oneGate = 0.05, true
+		case "preempt":
+			n.config.Preempt = true
+			n.config.PreemptDelay, err = time.ParseDuration(value)
+		case "witness":
+			n.config.Witness = value == "yes"
+		case "observe":
+			n.config.Observer = value == "yes"
 		case "knows":
 			n.savedNodes = strings.Split(value, ",")
 		default:
@@ -309,6 +342,16 @@ func (p *player) status() {
 			continue
 		}
 		s := n.machine.State()
-		fmt.Fprintf(&p.out, "    %8v %s  %v, leader %v: %s\n", p.now, id, s.Role, s.Leader, s.Reason)
+		gate := ""
+		if n.config.Members > 0 && s.Role == election.Master {
+			gate = ", gate shut"
+			if p.open(n) {
+				gate = ", gate open"
+			}
+		}
+		if s.Handover != (election.Handover{}) {
+			gate += ", asks to hand over to " + s.Handover.To
+		}
+		fmt.Fprintf(&p.out, "    %8v %s  %v, leader %v%s: %s\n", p.now, id, s.Role, s.Leader, gate, s.Reason)
 	}
 }

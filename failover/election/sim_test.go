@@ -3,7 +3,10 @@ package election_test
 import (
 	"flag"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +19,7 @@ var (
 )
 
 const (
-	simDelay   = 20 * time.Millisecond
+	simDelay   = time.Second
 	simRetries = 4
 )
 
@@ -27,41 +30,75 @@ const (
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	if *simSeed != 0 {
-		simulate(t, *simSeed, t.Logf)
+		report(t, *simSeed, simulate(*simSeed, "", t.Logf))
 		return
 	}
-	for seed := uint64(1); seed <= uint64(*simSchedules); seed++ {
-		if !simulate(t, seed, nil) {
-			return
-		}
+	runSchedules(t, *simSchedules)
+}
+
+// runSchedules uses all cores: a schedule is one goroutine's and shares nothing.
+func runSchedules(t *testing.T, count int) {
+	t.Helper()
+	var next atomic.Uint64
+	var failed atomic.Bool
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for seed := next.Add(1); seed <= uint64(count) && !failed.Load(); seed = next.Add(1) {
+				if faults := simulate(seed, "", nil); len(faults) > 0 {
+					failed.Store(true)
+					report(t, seed, faults)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func report(t *testing.T, seed uint64, faults []string) {
+	t.Helper()
+	if len(faults) > 0 {
+		t.Errorf("seed %d (run again with -sim.seed=%d -v):\n%s", seed, seed, strings.Join(faults, "\n"))
 	}
 }
 
-// settled is the bound: a silence may have begun with the last fault (S), the first claim may meet a pause's
-// grace, and lose against a better one that has to be waited for.
-const settled = (2*simRetries + 6) * simDelay
+// world is how a schedule's cluster is made.
+type world struct {
+	members  int
+	evidence evidenceKind
+	drift    bool
+}
 
-func simulate(t *testing.T, seed uint64, logf func(string, ...any)) bool {
-	t.Helper()
+// settled is the bound: a silence may have begun with the last fault (S), the first claim may meet a pause's
+// grace, and lose against a better one that has to be waited for. With a quorum every voter that was started anew
+// keeps its vote for S, a master that nobody acknowledges holds on for S, and claims may split the vote.
+func (w world) settled() time.Duration {
+	if w.members > 0 {
+		return (4*simRetries + 8) * simDelay
+	}
+	return (2*simRetries + 6) * simDelay
+}
+
+// simulate runs one schedule and returns what went wrong.
+func simulate(seed uint64, broken mutation, logf func(string, ...any)) []string {
 	c := newCluster(seed)
+	c.mutation = broken
 	if logf != nil {
-		c.trace = func(at time.Duration, id string, what fmt.Stringer) { logf("%8v %s %s", at, id, what) }
+		c.trace = func(at time.Duration, id string, what fmt.Stringer) { logf("%8v %s %v", at, id, what) }
 	}
-	for i := range 2 + c.random.IntN(4) {
-		n := c.add(string(rune('a'+i)), election.Config{Delay: simDelay, Retries: simRetries, Priority: c.random.IntN(2)})
-		c.after(time.Duration(c.random.Int64N(int64(5*simDelay))), func() { c.start(n) })
-	}
-	c.network.jitter = time.Duration(c.random.Int64N(int64(3 * time.Millisecond)))
-	kind := evidenceKind(c.random.IntN(4))
-	for range 10 + c.random.IntN(10) {
-		c.run(time.Duration(c.random.Int64N(int64(2 * simRetries * simDelay))))
-		c.disturb(kind)
+	w := c.build()
+	for until := c.now + 15*simDelay; c.now < until; {
+		c.run(time.Duration(c.random.Int64N(int64(simRetries * simDelay))))
+		c.disturb(w)
 	}
 	c.mend()
-	c.run(settled)
+	c.run(w.settled())
+	if !c.alive(w) {
+		return c.faults
+	}
 	masters := c.masters()
 	promotions := c.promotions
-	c.run(4 * simRetries * simDelay)
+	c.run(2 * simRetries * simDelay)
 	if len(masters) != 1 {
 		c.fault("masters %v after the network was mended", masters)
 	}
@@ -73,11 +110,105 @@ func simulate(t *testing.T, seed uint64, logf func(string, ...any)) bool {
 			c.fault("%s believes in %v, not in %v", id, s.Leader, masters)
 		}
 	}
-	if len(c.faults) > 0 {
-		t.Errorf("seed %d (run again with -sim.seed=%d -v):\n%s", seed, seed, strings.Join(c.faults, "\n"))
+	return c.faults
+}
+
+// build makes a cluster and starts it.
+func (c *cluster) build() world {
+	w := world{evidence: evidenceKind(c.random.IntN(4)), drift: c.random.IntN(2) == 0}
+	count := 1 + c.random.IntN(4)
+	if c.random.IntN(8) == 0 {
+		count += c.random.IntN(5)
+	}
+	if c.random.IntN(2) == 0 || c.mutation.needsQuorum() {
+		count = max(count, 2)
+		w.members = count
+		c.oneGate = true
+		if w.evidence == forgedEvidence {
+			w.evidence = fullEvidence // Forged evidence breaks the promise, which is why it is off by default.
+		}
+		if c.random.IntN(4) == 0 {
+			count++ // It starts later, and never votes.
+		}
+	}
+	for i := range count {
+		config := election.Config{
+			Delay: simDelay, Retries: simRetries, Priority: c.random.IntN(2), Members: w.members, Drift: 0.05,
+			Evidence: w.members > 0 && w.evidence != noEvidence,
+			Witness:  w.members > 2 && i == 0 && c.random.IntN(4) == 0,
+		}
+		n := c.add(string(rune('a'+i)), config)
+		if w.drift {
+			n.ppm = c.random.Int64N(100_000) - 50_000
+		}
+		wait := time.Duration(c.random.Int64N(int64(2 * simDelay)))
+		if w.members > 0 && i >= w.members {
+			wait += 6 * simDelay
+		}
+		c.after(wait, func() {
+			if !n.running {
+				c.start(n)
+			}
+		})
+	}
+	c.network.jitter = time.Duration(c.random.Int64N(int64(3 * time.Millisecond)))
+	if w.members > 0 {
+		// The birth of a cluster is not disturbed: without that there would be nothing to vote on.
+		c.run(5 * simDelay)
+	}
+	return w
+}
+
+// alive reports whether a master can be expected: with a quorum, whether the disks of a majority of the voters were kept.
+func (c *cluster) alive(w world) bool {
+	if w.members == 0 {
+		return true
+	}
+	var newest election.Voters
+	for _, id := range c.order {
+		if v := c.nodes[id].savedVote.Voters; v.Settled && v.Stamp.Compare(newest.Stamp) > 0 {
+			newest = v
+		}
+	}
+	kept := 0
+	for _, id := range newest.IDs {
+		if c.nodes[id].savedVote.Member {
+			kept++
+		}
+	}
+	return len(newest.IDs) > 0 && kept >= newest.Majority()
+}
+
+// checkGates finds two hosts that may work at one moment of true time.
+func (c *cluster) checkGates(n *node) {
+	if !c.oneGate || !c.open(n) {
+		return
+	}
+	for _, id := range c.order {
+		if other := c.nodes[id]; other != n && c.open(other) {
+			c.fault("the gates of %s, in term %v, and of %s, in term %v, are both open", n.id, n.term, id, other.term)
+		}
+	}
+}
+
+// open reports whether a node's host may work now: it was promoted, and its lease has not run out by its own clock.
+// A host outlives its plugin's pause, and works until then.
+func (c *cluster) open(n *node) bool {
+	if !n.running || n.term.IsZero() {
 		return false
 	}
-	return true
+	return c.mutation == gateIgnoresLease || n.local(c.now) < n.machine.State().Lease
+}
+
+// checkVote holds what a voter's disk must never show.
+func (c *cluster) checkVote(n *node, vote election.Vote) {
+	old := n.savedVote
+	if vote.Granted != old.Granted && vote.Granted.Number <= old.Granted.Number {
+		c.fault("%s grants %v after %v", n.id, vote.Granted, old.Granted)
+	}
+	if old.Voters.Settled && vote.Voters.Stamp.Compare(old.Voters.Stamp) < 0 && n.term.IsZero() {
+		c.fault("%s goes back from the voters %v to %v", n.id, old.Voters, vote.Voters)
+	}
 }
 
 // evidenceKind is what the nodes of a schedule know of a death.
@@ -127,12 +258,13 @@ func (c *cluster) forge(n *node) {
 }
 
 // disturb lets one thing happen.
-func (c *cluster) disturb(kind evidenceKind) {
+func (c *cluster) disturb(w world) {
+	kind := w.evidence
 	n := c.nodes[c.order[c.random.IntN(len(c.order))]]
 	other := c.nodes[c.order[c.random.IntN(len(c.order))]]
-	faults := 14
+	faults := 17
 	if kind == forgedEvidence {
-		faults = 17
+		faults = 20
 	}
 	switch c.random.IntN(faults) {
 	case 0, 1:
@@ -155,7 +287,7 @@ func (c *cluster) disturb(kind evidenceKind) {
 	case 7, 8:
 		clear(c.network.cut)
 	case 9:
-		c.network.loss = 0.3 * c.random.Float64()
+		c.network.loss = 0.5 * c.random.Float64()
 		c.network.duplicate = 0.2 * c.random.Float64()
 		c.network.jitter = time.Duration(1 + c.random.Int64N(int64(2*simDelay)))
 	case 10:
@@ -166,18 +298,72 @@ func (c *cluster) disturb(kind evidenceKind) {
 		n.silent = !n.silent
 		n.diskBroken = c.random.IntN(4) == 0
 	case 12:
+		n.successor = []string{"", other.id}[c.random.IntN(2)]
 		c.resign(n)
 	case 13:
 		for _, master := range c.masters() {
 			c.crash(c.nodes[master], kind)
 		}
 	case 14:
+		c.loseDisk(n, w)
+	case 15:
+		c.changeMembers(w)
+	case 16:
+		if n.running && n.resumeAt == 0 {
+			c.step(n, election.SetPause{At: n.local(c.now), On: c.random.IntN(2) == 0})
+		}
+	case 17:
 		c.forge(n)
 	default:
 		for _, id := range c.order {
 			c.forge(c.nodes[id])
 		}
 	}
+}
+
+// loseDisk kills a node and empties its disk. With a quorum no more than a minority of the voters may suffer that;
+// without one nothing is promised, because terms could be used again.
+func (c *cluster) loseDisk(n *node, w world) {
+	if w.members == 0 {
+		return
+	}
+	lost := 1
+	for _, id := range c.order {
+		if c.nodes[id].lost && id != n.id {
+			lost++
+		}
+	}
+	if lost > (w.members-1)/2 || len(n.savedVote.Voters.IDs) > 0 && lost > (len(n.savedVote.Voters.IDs)-1)/2 {
+		return
+	}
+	if n.running {
+		c.crash(n, w.evidence)
+	}
+	c.note(n, word("loses its disk"))
+	if n.savedVote.Voters.Has(n.id) {
+		n.lost = true
+	}
+	n.savedTerm, n.savedNodes, n.savedPause = 0, nil, election.Pause{}
+	n.savedVote = c.mutateLoss(n)
+}
+
+// changeMembers lets an operator ask a master for another list of voters.
+func (c *cluster) changeMembers(w world) {
+	masters := c.masters()
+	if w.members == 0 || len(masters) == 0 {
+		return
+	}
+	master := c.nodes[masters[c.random.IntN(len(masters))]]
+	if master.resumeAt > 0 {
+		return
+	}
+	id := c.order[c.random.IntN(len(c.order))]
+	change := election.ChangeMembers{At: master.local(c.now), Add: id}
+	if c.random.IntN(2) == 0 {
+		change.Add, change.Remove = "", id
+	}
+	c.note(master, word(fmt.Sprintf("is asked to remove %q and to add %q as voters", change.Remove, change.Add)))
+	c.step(master, change)
 }
 
 func (c *cluster) partition() {
@@ -208,6 +394,11 @@ func (c *cluster) mend() {
 			c.start(n)
 		}
 	}
+	// By then all know the last word on promotions.
+	c.after(3*simDelay, func() {
+		n := c.nodes[c.order[0]]
+		c.step(n, election.SetPause{At: n.local(c.now)})
+	})
 }
 
 // TestOneLostDatagram loses each datagram of a healthy cluster's life once, alone: nobody may take over.

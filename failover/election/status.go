@@ -20,7 +20,58 @@ type State struct {
 	// Lease is until when this node's host may work, by the clock of the events; never later than the moment
 	// when the others may begin to miss it. Zero if this node does not lead or does not vouch for its host.
 	Lease time.Duration
+	// Takeover tells how this mastership came about; nil if this node does not lead.
+	Takeover *Takeover
+	// Handover is the wish that this master make room for another node; zero if there is none.
+	Handover Handover
 }
+
+// Quorum is the state of the voting, for people.
+type Quorum struct {
+	Voters Voters
+	// Voter: this node's vote counts. Withheld is why it grants nothing at the moment.
+	Voter    bool
+	Withheld string
+	// Acknowledged is when each voter last acknowledged this master.
+	Acknowledged map[string]time.Duration
+}
+
+// Quorum returns the state of the voting at the time of the last event; ok is false if there is no quorum.
+func (m *Machine) Quorum() (q Quorum, ok bool) {
+	if !m.quorum() {
+		return Quorum{}, false
+	}
+	q = Quorum{Voters: m.vote.Voters, Voter: m.votes(), Withheld: m.withheld()}
+	if m.role == Master {
+		q.Acknowledged = make(map[string]time.Duration, len(m.acks))
+		for id, a := range m.acks {
+			q.Acknowledged[id] = a.at
+		}
+	}
+	return q, true
+}
+
+// Pause returns the last word on promotions.
+func (m *Machine) Pause() Pause { return m.pause }
+
+// Order lists the live peers as they would claim if the master went now, best first.
+func (m *Machine) Order() []string { return m.order() }
+
+// Change tells what has become of the last ChangeMembers: under way, refused for a reason, or done.
+func (m *Machine) Change() (underWay bool, refusal string) {
+	return m.change.next != nil || len(m.base.IDs) > 0, m.refusal
+}
+
+// Address is where a peer alone can be reached, as it says; empty if that is not known.
+func (m *Machine) Address(id string) string {
+	if p := m.peers[id]; p != nil {
+		return p.about.Address
+	}
+	return ""
+}
+
+// Voters returns the list of voters that this node knows.
+func (m *Machine) Voters() Voters { return m.vote.Voters }
 
 // Peer is another node as it was last heard.
 type Peer struct {
@@ -34,10 +85,13 @@ type Peer struct {
 func (m *Machine) State() State {
 	s := State{Role: m.role, Since: m.since, Reason: m.explain()}
 	switch {
+	case m.role == Master && !m.promoted:
+		s.Role, s.Reason = Standby, "elected in term "+m.term.String()+", waits for the majority to acknowledge"
 	case m.role == Master:
 		s.Term, s.Leader = m.term, m.term
+		s.Takeover, s.Handover = m.takeover, m.wish
 		if !m.muted {
-			s.Lease = m.beatAt + m.cfg.Suspicion()
+			s.Lease = max(m.leaseEnd(), 0)
 		}
 	case m.fresh(m.leader):
 		s.Leader = m.leader.term
@@ -64,6 +118,8 @@ func (m *Machine) explain() string {
 	switch {
 	case m.role == Master && m.muted:
 		return "leads, but the host is silent"
+	case m.role == Master && m.lapsed:
+		return "leads, but no majority of the voters acknowledges it"
 	case m.role == Master || m.role == Candidate:
 		return m.reason
 	case m.fresh(m.leader):
@@ -73,7 +129,11 @@ func (m *Machine) explain() string {
 	default:
 		text = m.reason
 	}
-	if obstacle := m.obstacle(); obstacle != "" {
+	obstacle := m.obstacle()
+	if obstacle == "" && m.quorum() && !m.fresh(m.leader) {
+		obstacle = m.unreachable()
+	}
+	if obstacle != "" {
 		text += "; cannot lead: " + obstacle
 	}
 	return text

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -32,6 +33,8 @@ type Network struct {
 	members map[string]*Transport
 	order   []string // the members' names in the order of joining, so that a seed means the same each time
 	cut     map[[2]string]bool
+	at      map[netip.AddrPort]*Transport // the members by their addresses
+	joined  uint32                        // counts all that ever joined
 }
 
 // New returns a perfect network whose chances come from seed.
@@ -40,6 +43,7 @@ func New(seed uint64) *Network {
 		random:  rand.New(rand.NewPCG(seed, 0)),
 		members: make(map[string]*Transport),
 		cut:     make(map[[2]string]bool),
+		at:      make(map[netip.AddrPort]*Transport),
 	}
 }
 
@@ -81,17 +85,27 @@ func (n *Network) Heal() {
 	clear(n.cut)
 }
 
-// Join adds a member. A name that has left may join again.
+// Join adds a member. A name that has left may join again; it gets another address then, as a process that is started
+// again gets another port.
 func (n *Network) Join(name string) (*Transport, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.members[name] != nil {
 		return nil, fmt.Errorf("memnet: %s has joined already", name)
 	}
-	t := &Transport{network: n, name: name, packets: make(chan failover.Packet, queue)}
-	n.members[name] = t
+	t := &Transport{network: n, name: name, address: n.nextAddressLocked(), packets: make(chan failover.Packet, queue)}
+	n.members[name], n.at[t.address] = t, t
 	n.order = append(n.order, name)
 	return t, nil
+}
+
+// nextAddressLocked returns an address that nobody has had: one of 198.18.0.0/15, which belongs to tests (RFC 2544), and
+// a port.
+func (n *Network) nextAddressLocked() netip.AddrPort {
+	n.joined++
+	const hosts = 250
+	host, port := n.joined%hosts+1, 1024+n.joined/hosts%60000
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 0, byte(host)}), uint16(port))
 }
 
 // leave removes a member and closes its channel, so that nobody sends into it later.
@@ -102,6 +116,7 @@ func (n *Network) leave(t *Transport) {
 		return
 	}
 	delete(n.members, t.name)
+	delete(n.at, t.address)
 	for i, name := range n.order {
 		if name == t.name {
 			n.order = append(n.order[:i:i], n.order[i+1:]...)
@@ -112,41 +127,67 @@ func (n *Network) leave(t *Transport) {
 }
 
 func (n *Network) send(from *Transport, datagram []byte) error {
+	if err := failover.CheckDatagram(datagram); err != nil {
+		return fmt.Errorf("memnet: %w", err)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.members[from.name] != from {
 		return errClosed
 	}
 	for _, name := range n.order {
-		to := n.members[name]
-		if n.cut[[2]string{from.name, name}] {
-			continue
-		}
-		copies := 1
-		if n.chance(n.faults.Duplicate) {
-			copies = 2
-		}
-		for range copies {
-			if n.chance(n.faults.Loss) {
-				continue
-			}
-			delay := n.faults.Delay
-			if n.faults.Jitter > 0 {
-				delay += time.Duration(n.random.Int64N(int64(n.faults.Jitter)))
-			}
-			data := append([]byte(nil), datagram...)
-			if delay == 0 {
-				n.deliverLocked(to, from.name, data)
-				continue
-			}
-			time.AfterFunc(delay, func() {
-				n.mu.Lock()
-				defer n.mu.Unlock()
-				n.deliverLocked(to, from.name, data)
-			})
-		}
+		n.carryLocked(from, n.members[name], datagram)
 	}
 	return nil
+}
+
+func (n *Network) sendTo(from *Transport, address string, datagram []byte) error {
+	to, err := failover.ParseAddress(address)
+	if err == nil {
+		err = failover.CheckDatagram(datagram)
+	}
+	if err != nil {
+		return fmt.Errorf("memnet: %w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.members[from.name] != from {
+		return errClosed
+	}
+	if member := n.at[to]; member != nil {
+		n.carryLocked(from, member, datagram)
+	}
+	return nil
+}
+
+// carryLocked takes one datagram over one link, as well or badly as that is.
+func (n *Network) carryLocked(from, to *Transport, datagram []byte) {
+	if n.cut[[2]string{from.name, to.name}] {
+		return
+	}
+	copies := 1
+	if n.chance(n.faults.Duplicate) {
+		copies = 2
+	}
+	for range copies {
+		if n.chance(n.faults.Loss) {
+			continue
+		}
+		delay := n.faults.Delay
+		if n.faults.Jitter > 0 {
+			delay += time.Duration(n.random.Int64N(int64(n.faults.Jitter)))
+		}
+		data := append([]byte(nil), datagram...)
+		if delay == 0 {
+			n.deliverLocked(to, from.name, data)
+			continue
+		}
+		time.AfterFunc(delay, func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.deliverLocked(to, from.name, data)
+		})
+	}
 }
 
 func (n *Network) chance(p float64) bool { return p > 0 && n.random.Float64() < p }
@@ -167,13 +208,25 @@ var errClosed = errors.New("memnet: the transport is closed")
 type Transport struct {
 	network *Network
 	name    string
+	address netip.AddrPort
 	packets chan failover.Packet
 }
 
-var _ failover.Transport = (*Transport)(nil)
+var (
+	_ failover.Transport = (*Transport)(nil)
+	_ failover.Unicaster = (*Transport)(nil)
+)
 
 // Send implements failover.Transport.
 func (t *Transport) Send(datagram []byte) error { return t.network.send(t, datagram) }
+
+// Address implements failover.Unicaster.
+func (t *Transport) Address() string { return t.address.String() }
+
+// SendTo implements failover.Unicaster.
+func (t *Transport) SendTo(address string, datagram []byte) error {
+	return t.network.sendTo(t, address, datagram)
+}
 
 // Packets implements failover.Transport.
 func (t *Transport) Packets() <-chan failover.Packet { return t.packets }

@@ -1,62 +1,79 @@
-// Package multicast moves datagrams between the nodes of a network by IPv4 UDP multicast. It knows nothing of
-// what they mean; the election uses it, and so does the mirror to find its peers, each with its own port.
+// Package multicast moves datagrams between the nodes of a network by IPv4 UDP multicast, and to one node alone by
+// unicast. It knows nothing of what they mean; the election uses it, and so does the mirror to find its peers, each with
+// its own port.
+//
+// There are two sockets. One is bound to the group's port, which all nodes of a machine share; it sends and receives
+// multicast, and drops what was not sent to the group. The other is bound to the interface's own address and a free port
+// of its own, because a unicast datagram to a shared port reaches only one of those who share it. What either receives
+// comes out of Packets.
+//
+// An interface that goes down, is made anew, or changes its address is no failure: sending returns errors until it is
+// back, and then the group is joined again. Address may be another one from then on.
 package multicast
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
-	"time"
+	"syscall"
 
 	"golang.org/x/net/ipv4"
 
 	"github.com/understudy-ha/understudy/failover"
 )
 
-const (
-	// queue is how many datagrams wait for the receiver before the socket's own buffer fills.
-	queue = 64
-	// receiveBuffer is asked for; the system may give less.
-	receiveBuffer = 1 << 20
-	// maxDatagram is the most that UDP can carry.
-	maxDatagram = 64 << 10
-	// A read that fails is tried again, since some systems report the fate of earlier sends that way.
-	readRetries = 100
-	readPause   = 10 * time.Millisecond
-)
+// queue is how many datagrams wait for the receiver before the sockets' own buffers fill.
+const queue = 64
 
 // Config says where the datagrams go.
 type Config struct {
 	Group netip.Addr
 	Port  int
-	// Interface is its name; empty is the system's choice, which needs a route for the group.
+	// Interface is its name, one of its IPv4 addresses, or a network that it is in (192.168.1.0/24); empty is the
+	// system's choice, which needs a route for the group.
 	Interface string
-	// TTL is how many routers a datagram may pass, plus one; 0 keeps it in this machine.
+	// TTL is how many routers a multicast datagram may pass, plus one; 0 keeps it in this machine.
 	TTL int
+	// NoLoopback keeps multicast from this machine's own sockets, those of other nodes on it included.
+	NoLoopback bool
+	// Log hears when the interface goes and comes; nil is nobody.
+	Log *slog.Logger
 }
 
-// Transport is a joined multicast group. It hears its own datagrams, because other nodes may run on the same
-// machine.
+// Transport is a joined multicast group and a socket for unicast. Unless NoLoopback is set it hears its own multicast,
+// because other nodes may run on the same machine.
 type Transport struct {
-	conn    *net.UDPConn
+	cfg     Config
 	group   netip.AddrPort
-	filter  bool
-	names   map[int]string
+	conn    *net.UDPConn
+	options *ipv4.PacketConn // of conn
+	filter  bool             // conn tells the destination of what it receives
 	packets chan failover.Packet
 	closing chan struct{}
-	reading sync.WaitGroup
-	close   func() error
-	fault   error // why reading ended early; read after reading.Wait
+	check   chan struct{} // asks the watch to look at the interface now
+	done    chan struct{} // nothing runs any more
+	running sync.WaitGroup
+
+	mu     sync.RWMutex // guards the rest
+	nic    failover.NIC
+	own    *net.UDPConn
+	closed bool
+	fault  error // why receiving ended early
 }
 
-var _ failover.Transport = (*Transport)(nil)
+var (
+	_ failover.Transport = (*Transport)(nil)
+	_ failover.Unicaster = (*Transport)(nil)
+)
 
 // Open joins the group. Several processes of one machine may open the same group and port.
 func Open(cfg Config) (*Transport, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	t, err := open(cfg)
 	if err != nil {
 		where := "the system's default interface"
@@ -75,167 +92,119 @@ func open(cfg Config) (*Transport, error) {
 	if cfg.Port < 1 || cfg.Port > 65535 {
 		return nil, errors.New("the port must be between 1 and 65535")
 	}
-	nic, err := find(cfg.Interface)
-	if err != nil {
+	t := &Transport{
+		cfg: cfg, group: netip.AddrPortFrom(cfg.Group, uint16(cfg.Port)),
+		packets: make(chan failover.Packet, queue),
+		closing: make(chan struct{}), check: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	var err error
+	if t.nic, err = t.choose(); err != nil {
 		return nil, err
 	}
-	group := netip.AddrPortFrom(cfg.Group, uint16(cfg.Port))
-	// Given a multicast address Go binds the wildcard address, with the options that let others bind it too.
-	lc := net.ListenConfig{Control: control}
-	listener, err := lc.ListenPacket(context.Background(), "udp4", group.String())
-	if err != nil {
-		return nil, fmt.Errorf("%w; is another program using the port for itself? Free it or choose another one", err)
+	if t.conn, err = listenGroup(t.group); err != nil {
+		return nil, err
 	}
-	conn := listener.(*net.UDPConn)
-	t := &Transport{
-		conn: conn, group: group, names: make(map[int]string),
-		packets: make(chan failover.Packet, queue), closing: make(chan struct{}),
+	t.options = ipv4.NewPacketConn(t.conn)
+	if err := t.configure(); err != nil {
+		return nil, errors.Join(err, t.conn.Close())
 	}
-	if err := t.join(cfg, nic); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	if t.own, err = listenOwn(t.nic.Address, 0); err != nil {
+		return nil, errors.Join(err, t.conn.Close())
 	}
-	t.close = sync.OnceValue(func() error {
-		close(t.closing)
-		err := conn.Close()
-		t.reading.Wait()
-		return errors.Join(err, t.fault)
-	})
-	t.reading.Go(t.read)
+	t.running.Go(func() { t.read(t.conn, t.filter) })
+	t.running.Go(func() { t.read(t.own, false) })
+	t.running.Go(t.watch)
+	go func() {
+		t.running.Wait()
+		close(t.packets)
+		close(t.done)
+	}()
 	return t, nil
 }
 
-// join sets what the socket needs for sending and receiving, which are two different things.
-func (t *Transport) join(cfg Config, nic *net.Interface) error {
-	p := ipv4.NewPacketConn(t.conn)
-	if err := p.JoinGroup(nic, &net.UDPAddr{IP: cfg.Group.AsSlice()}); err != nil {
-		return fmt.Errorf("join the group: %w; name an interface that can multicast (this machine has: %s)", err, interfaces())
-	}
-	if nic != nil {
-		if err := p.SetMulticastInterface(nic); err != nil {
-			return fmt.Errorf("send through the interface: %w", err)
-		}
-	}
-	if err := p.SetMulticastTTL(cfg.TTL); err != nil {
-		return fmt.Errorf("set the TTL to %d: %w; it must be between 0 and 255", cfg.TTL, err)
-	}
-	if err := p.SetMulticastLoopback(true); err != nil {
-		return fmt.Errorf("hear other processes of this machine: %w", err)
-	}
-	// The socket is bound to the wildcard address, so it gets unicast datagrams, and on some systems those of
-	// groups that other processes have joined. Where the system tells the destination, they are dropped.
-	t.filter = p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true) == nil
-	_ = t.conn.SetReadBuffer(receiveBuffer) // As much as the system allows.
-	return nil
+// Description says for people where the datagrams go, and why there.
+func (t *Transport) Description() string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return fmt.Sprintf("multicast %v on %s (%s), TTL %d, unicast at %v",
+		t.group, t.nic.Name, t.nic.Reason, t.cfg.TTL, t.own.LocalAddr())
 }
 
-// find looks an interface up; nil is the system's choice.
-func find(name string) (*net.Interface, error) {
-	if name == "" {
-		return nil, nil
-	}
-	nic, err := net.InterfaceByName(name)
-	if err != nil {
-		return nil, fmt.Errorf("there is no such interface; this machine has: %s", interfaces())
-	}
-	if nic.Flags&net.FlagUp == 0 {
-		return nil, errors.New("the interface is down; bring it up or name another one")
-	}
-	return nic, nil
-}
-
-// interfaces lists the names of the interfaces that are up.
-func interfaces() string {
-	all, err := net.Interfaces()
-	if err != nil {
-		return "unknown, " + err.Error()
-	}
-	var names []string
-	for _, nic := range all {
-		if nic.Flags&net.FlagUp != 0 {
-			names = append(names, nic.Name)
-		}
-	}
-	return strings.Join(names, ", ")
+// Address implements failover.Unicaster.
+func (t *Transport) Address() string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.own.LocalAddr().String()
 }
 
 // Send implements failover.Transport.
 func (t *Transport) Send(datagram []byte) error {
-	if _, err := t.conn.WriteToUDPAddrPort(datagram, t.group); err != nil {
-		return fmt.Errorf("send to group %v: %w; check that the interface is up and has a route for the group", t.group, err)
+	err := failover.CheckDatagram(datagram)
+	if err == nil {
+		_, err = t.conn.WriteToUDPAddrPort(datagram, t.group)
+		t.suspect(err)
+	}
+	if err != nil {
+		return fmt.Errorf("send to group %v: %w%s", t.group, err, hint(err))
 	}
 	return nil
+}
+
+// SendTo implements failover.Unicaster.
+func (t *Transport) SendTo(address string, datagram []byte) error {
+	to, err := failover.ParseAddress(address)
+	if err != nil {
+		return err
+	}
+	if !to.Addr().Is4() {
+		return fmt.Errorf("the address %s is not IPv4, which is all that multicast nodes speak", address)
+	}
+	if err := failover.CheckDatagram(datagram); err != nil {
+		return err
+	}
+	t.mu.RLock()
+	own := t.own
+	t.mu.RUnlock()
+	if _, err := own.WriteToUDPAddrPort(datagram, to); err != nil {
+		t.suspect(err)
+		return fmt.Errorf("send to node %v: %w%s", to, err, hint(err))
+	}
+	return nil
+}
+
+// hint says what an error of sending means. None of them ends the transport.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return ""
+	case errors.Is(err, syscall.ENOBUFS):
+		return "; the system's queue is full, this datagram is lost"
+	case errors.Is(err, syscall.EPERM):
+		return "; a firewall of this machine forbids it"
+	}
+	return "; check that the interface is up and has a route; it is tried again with the next datagram"
 }
 
 // Packets implements failover.Transport.
 func (t *Transport) Packets() <-chan failover.Packet { return t.packets }
 
 // Close implements failover.Transport. It returns the failure that ended the transport before, if one did.
-func (t *Transport) Close() error { return t.close() }
-
-func (t *Transport) read() {
-	defer close(t.packets)
-	buffer := make([]byte, maxDatagram)
-	control := make([]byte, 128)
-	failures := 0
-	for {
-		n, controls, _, source, err := t.conn.ReadMsgUDPAddrPort(buffer, control)
-		if err != nil {
-			if failures++; errors.Is(err, net.ErrClosed) || !t.pause() {
-				return
-			}
-			if failures == readRetries {
-				t.fault = fmt.Errorf("receive from group %v: %w", t.group, err)
-				return
-			}
-			continue
-		}
-		failures = 0
-		nic, wanted := t.classify(control[:controls])
-		if !wanted {
-			continue
-		}
-		packet := failover.Packet{
-			Data: append([]byte(nil), buffer[:n]...), Received: time.Now(),
-			Source: source.String(), Interface: nic,
-		}
-		select {
-		case t.packets <- packet:
-		case <-t.closing:
-			return
-		}
-	}
+func (t *Transport) Close() error {
+	t.shut(nil)
+	<-t.done
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.fault
 }
 
-// pause waits a moment; false means that the transport is closing.
-func (t *Transport) pause() bool {
-	timer := time.NewTimer(readPause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-t.closing:
-		return false
+// shut makes everything end, and waits for nothing.
+func (t *Transport) shut(fault error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
 	}
-}
-
-// classify reads where a datagram came in, and whether it was sent to the group.
-func (t *Transport) classify(control []byte) (nic string, wanted bool) {
-	if !t.filter {
-		return "", true
-	}
-	var message ipv4.ControlMessage
-	if message.Parse(control) != nil {
-		return "", false
-	}
-	if destination, ok := netip.AddrFromSlice(message.Dst); !ok || destination.Unmap() != t.group.Addr() {
-		return "", false
-	}
-	name, known := t.names[message.IfIndex]
-	if !known {
-		if found, err := net.InterfaceByIndex(message.IfIndex); err == nil {
-			name = found.Name
-			t.names[message.IfIndex] = name
-		}
-	}
-	return name, true
+	t.closed, t.fault = true, fault
+	close(t.closing)
+	_, _ = t.conn.Close(), t.own.Close()
 }

@@ -125,13 +125,18 @@ func check(d *failoverv1.Datagram) error {
 		checkList("about.hears", about.GetHears()),
 		checkTerm("about.heard.term", about.GetHeard().GetTerm(), true),
 		checkTerm("about.standing.mirror.term", about.GetStanding().GetMirror().GetTerm(), true),
+		checkList("about.voters", about.GetVoters().GetNodeIds()),
+		checkStamp("about.voters.stamp", about.GetVoters().GetStamp()),
+		checkOptionalID("about.address", about.GetAddress()),
+		checkPause(about.GetPause()),
 	)
 	switch {
 	case err != nil:
 		return refuse(Malformed, "%v", err)
 	case d.GetBootId() == 0 || d.GetSequence() == 0:
 		return refuse(Malformed, "boot_id or sequence is missing")
-	case about.GetHeard().GetAgeNanos() < 0 || about.GetDelayNanos() < 0 || about.GetRetries() < 0:
+	case about.GetHeard().GetAgeNanos() < 0 || about.GetDelayNanos() < 0 || about.GetRetries() < 0 ||
+		about.GetMembers() < 0 || about.GetPreemptDelayNanos() < 0:
 		return refuse(Malformed, "about has a negative number")
 	case len(about.GetAdapterDigest()) > MaxID:
 		return refuse(Malformed, "about.adapter_digest is longer than %d bytes", MaxID)
@@ -155,16 +160,26 @@ func checkBody(d *failoverv1.Datagram) error {
 		err = errors.Join(
 			checkTerm("claim.term", body.Claim.GetTerm(), false),
 			checkTerm("claim.heard_term", body.Claim.GetHeardTerm(), true),
-			checkTerm("claim.standing.mirror.term", body.Claim.GetStanding().GetMirror().GetTerm(), true))
+			checkTerm("claim.standing.mirror.term", body.Claim.GetStanding().GetMirror().GetTerm(), true),
+			checkStamp("claim.voters", body.Claim.GetVoters()))
 	case *failoverv1.Datagram_Answer:
 		err = checkTerm("answer.claim", body.Answer.GetClaim(), false)
+		if body.Answer.GetHighest() > MaxNumber {
+			return refuse(Malformed, "answer.highest is %d, at most %d", body.Answer.GetHighest(), uint64(MaxNumber))
+		}
 		switch body.Answer.GetVerdict() {
 		case failoverv1.Verdict_VERDICT_GRANT, failoverv1.Verdict_VERDICT_DEFER, failoverv1.Verdict_VERDICT_OBJECT:
 		default:
 			return refuse(UnknownBody, "an answer with verdict %d", body.Answer.GetVerdict())
 		}
 	case *failoverv1.Datagram_Resign:
-		err = checkTerm("resign.term", body.Resign.GetTerm(), false)
+		err = errors.Join(
+			checkTerm("resign.term", body.Resign.GetTerm(), false),
+			checkOptionalID("resign.successor", body.Resign.GetSuccessor()))
+	case *failoverv1.Datagram_Ack:
+		err = errors.Join(
+			checkTerm("ack.term", body.Ack.GetTerm(), false),
+			checkStamp("ack.voters", body.Ack.GetVoters()))
 	default:
 		return refuse(UnknownBody, "a message that this version does not know")
 	}
@@ -185,6 +200,31 @@ func checkTerm(field string, term *clusterv1.Term, optional bool) error {
 		return fmt.Errorf("%s has the number %d, at most %d", field, term.GetNumber(), uint64(MaxNumber))
 	}
 	return checkID(field+".node_id", term.GetNodeId())
+}
+
+func checkStamp(field string, s *failoverv1.Stamp) error {
+	if s.GetTermNumber() > MaxNumber || s.GetCount() > MaxNumber {
+		return fmt.Errorf("%s has the number %d/%d, at most %d", field, s.GetTermNumber(), s.GetCount(), uint64(MaxNumber))
+	}
+	return nil
+}
+
+// checkPause allows none. Its counter must leave room for as many more as anybody can say.
+func checkPause(p *failoverv1.Pause) error {
+	switch {
+	case p == nil:
+		return nil
+	case p.GetCounter() == 0 || p.GetCounter() > MaxNumber:
+		return fmt.Errorf("about.pause.counter is %d", p.GetCounter())
+	}
+	return checkID("about.pause.node_id", p.GetNodeId())
+}
+
+func checkOptionalID(field, id string) error {
+	if id == "" {
+		return nil
+	}
+	return checkID(field, id)
 }
 
 // checkLiveness allows none. Whether the address makes sense is for whoever connects to it.

@@ -40,6 +40,7 @@ type plugin struct {
 
 	mu      sync.Mutex // guards the fields up to the blank line
 	node    *failover.Node
+	cfg     failover.Config
 	words   string
 	end     func() error       // stops the node and waits
 	release context.CancelFunc // ends the session that is open
@@ -117,7 +118,7 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 		}
 		ended <- errors.Join(err, transport.Close())
 	}()
-	p.node, p.words = node, words
+	p.node, p.words, p.cfg = node, words, cfg
 	p.end = sync.OnceValue(func() error {
 		cancel()
 		return <-ended

@@ -124,10 +124,30 @@ func (p *plugin) Status(ctx context.Context) (contract.ElectionStatus, error) {
 			NodeID: watched.Term.Node, Address: watched.Liveness.Address, Connected: s.WatchConnected,
 		}
 	}
-	for _, peer := range s.Peers {
-		status.Peers = append(status.Peers, toPeer(peer))
-	}
+	p.describe(&status, s)
 	return status, nil
+}
+
+// describe adds what is known of the other nodes, and of the vote.
+func (p *plugin) describe(status *contract.ElectionStatus, s failover.Status) {
+	status.Paused, status.PausedBy, status.Order = s.Pause.On, s.Pause.Node, s.Order
+	status.Takeover = toTakeover(s.State.Takeover)
+	p.mu.Lock()
+	cfg := p.cfg
+	p.mu.Unlock()
+	status.Observer, status.Witness, status.Priority = cfg.Observer, cfg.Witness, cfg.Priority
+	if q := s.Quorum; q != nil {
+		status.Quorum = &contract.Quorum{
+			Members: cfg.Members, Voters: q.Voters.IDs, Voter: q.Voter, Withheld: q.Withheld, Lease: s.Lease,
+		}
+	}
+	for _, peer := range s.Peers {
+		converted := toPeer(peer)
+		if age, known := s.Acknowledged[peer.ID]; known {
+			converted.Acknowledged = &age
+		}
+		status.Peers = append(status.Peers, converted)
+	}
 }
 
 func toPeer(peer failover.Peer) contract.ElectionPeer {
@@ -136,6 +156,7 @@ func toPeer(peer failover.Peer) contract.ElectionPeer {
 		NodeID: peer.ID, Role: toRole(a.Role), Age: peer.Age, Priority: a.Standing.Priority,
 		Mirror:  contract.Position{Term: contract.Term(a.Standing.Mirror.Term), Index: a.Standing.Mirror.Index},
 		CanLead: a.CanLead, MasterID: a.Heard.Term.Node, AdapterDigest: a.AdapterDigest,
+		Hears: toHears(a.Hears), InSync: a.Standing.InSync, Observer: a.Observer, Witness: a.Witness,
 	}
 	if a.Role == election.Master {
 		converted.Term = contract.Term(a.Heard.Term)
@@ -155,7 +176,26 @@ func toRoleReport(s failover.State, clock time.Duration) contract.RoleReport {
 	return contract.RoleReport{
 		Role: toRole(s.Role), Term: contract.Term(s.Term), EchoClock: clock, Valid: s.Valid,
 		MasterID: s.Leader.Node, MasterTerm: contract.Term(s.Leader), Reason: s.Reason,
+		Takeover: toTakeover(s.Takeover), Handover: contract.Handover(s.Handover),
 	}
+}
+
+func toTakeover(t *election.Takeover) *contract.Takeover {
+	if t == nil {
+		return nil
+	}
+	return &contract.Takeover{
+		Cause: t.Cause.String(), After: contract.Term(t.After), Detection: t.Detection, Wait: t.Wait, Claim: t.Claim,
+		Heard: toHears(t.Heard),
+	}
+}
+
+func toHears(hears []election.Hearing) []contract.HeardAge {
+	var out []contract.HeardAge
+	for _, h := range hears {
+		out = append(out, contract.HeardAge{NodeID: h.ID, Age: h.Age})
+	}
+	return out
 }
 
 func toRole(r election.Role) contract.Role {

@@ -980,9 +980,13 @@ func (x *Claim) GetVoters() *Stamp {
 
 // Answer is the answer to a claim.
 type Answer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Claim         *v1.Term               `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
-	Verdict       Verdict                `protobuf:"varint,2,opt,name=verdict,proto3,enum=understudy.failover.v1.Verdict" json:"verdict,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Claim   *v1.Term               `protobuf:"bytes,1,opt,name=claim,proto3" json:"claim,omitempty"`
+	Verdict Verdict                `protobuf:"varint,2,opt,name=verdict,proto3,enum=understudy.failover.v1.Verdict" json:"verdict,omitempty"`
+	// The sender is a voter, and its grant is on its disk.
+	Vote bool `protobuf:"varint,3,opt,name=vote,proto3" json:"vote,omitempty"`
+	// The highest number of a term that the sender knows.
+	Highest       uint64 `protobuf:"varint,4,opt,name=highest,proto3" json:"highest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1033,20 @@ func (x *Answer) GetVerdict() Verdict {
 		return x.Verdict
 	}
 	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *Answer) GetVote() bool {
+	if x != nil {
+		return x.Vote
+	}
+	return false
+}
+
+func (x *Answer) GetHighest() uint64 {
+	if x != nil {
+		return x.Highest
+	}
+	return 0
 }
 
 // Resign ends a term: its gate is shut, its work at rest.
@@ -1230,10 +1248,12 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"heard_term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\theardTerm\x12%\n" +
 	"\x0eheard_sequence\x18\x04 \x01(\x04R\rheardSequence\x12\x1a\n" +
 	"\bresigned\x18\x05 \x01(\bR\bresigned\x125\n" +
-	"\x06voters\x18\x06 \x01(\v2\x1d.understudy.failover.v1.StampR\x06voters\"v\n" +
+	"\x06voters\x18\x06 \x01(\v2\x1d.understudy.failover.v1.StampR\x06voters\"\xa4\x01\n" +
 	"\x06Answer\x121\n" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x05claim\x129\n" +
-	"\averdict\x18\x02 \x01(\x0e2\x1f.understudy.failover.v1.VerdictR\averdict\"s\n" +
+	"\averdict\x18\x02 \x01(\x0e2\x1f.understudy.failover.v1.VerdictR\averdict\x12\x12\n" +
+	"\x04vote\x18\x03 \x01(\bR\x04vote\x12\x18\n" +
+	"\ahighest\x18\x04 \x01(\x04R\ahighest\"s\n" +
 	"\x06Resign\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1c\n" +

@@ -1,0 +1,41 @@
+package failover
+
+import (
+	"github.com/understudy-ha/understudy/failover/election"
+	"github.com/understudy-ha/understudy/failover/wire"
+)
+
+// unicastAddress is where this node alone can be reached; empty if the transport cannot do that.
+func (n *Node) unicastAddress() string {
+	if unicaster, ok := n.transport.(Unicaster); ok {
+		return unicaster.Address()
+	}
+	return ""
+}
+
+// send sends a message to all nodes, or to one.
+func (n *Node) send(s election.Send) {
+	data, err := wire.Encode(toDatagram(n.cfg.Cluster, s.Message))
+	if err == nil {
+		err = n.deliver(s.To, data)
+	}
+	if err == nil {
+		n.sent++
+		n.quiet.end("send")
+		return
+	}
+	n.dropped["send-failed"]++
+	if n.quiet.first("send", n.clock()) {
+		n.log.Warn("datagrams cannot be sent, other nodes do not hear this one", "peer", s.To, "error", err)
+	}
+}
+
+// deliver multicasts what cannot be sent to one node alone: who is not meant ignores it.
+func (n *Node) deliver(to string, data []byte) error {
+	if unicaster, ok := n.transport.(Unicaster); ok && to != "" {
+		if address := n.machine.Address(to); address != "" {
+			return unicaster.SendTo(address, data)
+		}
+	}
+	return n.transport.Send(data)
+}
