@@ -64,6 +64,14 @@ func joinWith(t *testing.T, network *memnet.Network, id string, store *memorySto
 
 func joinSet(t *testing.T, network *memnet.Network, id string, store *memoryStore, log *lines, dial failover.Dialer, set func(*failover.Config)) *member {
 	t.Helper()
+	return joinOver(t, network, id, store, log, dial, set, func(transport *memnet.Transport) failover.Transport { return transport })
+}
+
+// joinOver lets the caller put something between the node and its transport.
+func joinOver(t *testing.T, network *memnet.Network, id string, store *memoryStore, log *lines, dial failover.Dialer,
+	set func(*failover.Config), over func(*memnet.Transport) failover.Transport,
+) *member {
+	t.Helper()
 	transport, err := network.Join(id)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +81,7 @@ func joinSet(t *testing.T, network *memnet.Network, id string, store *memoryStor
 	set(&cfg)
 	origin := time.Now().Add(-time.Hour)
 	clock := func() time.Duration { return time.Since(origin) }
-	node, err := failover.NewNode(cfg, transport, store, slog.New(slog.NewTextHandler(log, nil)), clock, dial)
+	node, err := failover.NewNode(cfg, over(transport), store, slog.New(slog.NewTextHandler(log, nil)), clock, dial)
 	if err != nil {
 		t.Fatal(err)
 	}

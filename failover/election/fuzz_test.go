@@ -12,11 +12,20 @@ import (
 func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17})
 	f.Add([]byte{1, 200, 0, 1, 200, 0, 1, 200, 0, 3, 50, 9, 3, 51, 200})
+	f.Add([]byte{255, 1, 2, 12, 1, 1, 13, 1, 0, 14, 2, 2, 15, 1, 1, 16, 1, 3, 2, 1, 1})
 	f.Fuzz(func(t *testing.T, script []byte) {
 		const delay = 100 * time.Millisecond
-		m := election.New(election.Config{ID: "m", Boot: 5, Start: time.Second, Delay: delay, Retries: 3, Term: 2})
+		config := election.Config{ID: "m", Boot: 5, Start: time.Second, Delay: delay, Retries: 3, Term: 2, Drift: 0.05}
+		if len(script) > 0 && script[0]%2 == 1 {
+			config.Members = 3
+			config.Vote = election.Vote{Member: true, Voters: election.Voters{
+				Stamp: election.Stamp{Count: 1}, IDs: []string{"k", "l", "m"}, Settled: script[0]%4 == 1,
+			}}
+		}
+		m := election.New(config)
 		now := time.Second
 		var saved uint64 = 2
+		granted := config.Vote.Granted
 		var term election.Term
 		for len(script) >= 3 {
 			kind, a, b := script[0], script[1], script[2]
@@ -30,6 +39,15 @@ func FuzzMachine(f *testing.F) {
 						t.Fatalf("term %d saved after %d", action.Number, saved)
 					}
 					saved, claimedNow = action.Number, true
+				case election.SaveVote:
+					if action.Vote.Granted != granted && action.Vote.Granted.Number <= granted.Number {
+						t.Fatalf("granted %v after %v", action.Vote.Granted, granted)
+					}
+					granted = action.Vote.Granted
+				case election.Send:
+					if answer, ok := action.Message.Body.(election.Answer); ok && answer.Vote && answer.Claim != granted {
+						t.Fatalf("%v while %v is granted", answer, granted)
+					}
 				case election.Promote:
 					if !term.IsZero() || action.Term.Number > saved || claimedNow {
 						t.Fatalf("%v while %v is held and %d saved", action, term, saved)
@@ -77,7 +95,10 @@ func anyEvent(kind, a, b byte, now time.Duration) election.Event {
 		return election.Received{At: now - time.Duration(b)*time.Microsecond, Message: msg}
 	}
 	liveness := election.Liveness{Address: "10.0.0.1:1", Process: uint64(b%3) + 1}
-	switch kind % 12 {
+	voters := election.Voters{
+		Stamp: election.Stamp{Number: uint64(a % 3), Count: uint64(b % 4)}, IDs: []string{"k", "l", "m", "n"}[a%3 : 1+a%3+b%2], Settled: a%4 != 0,
+	}
+	switch kind % 17 {
 	case 0:
 		return election.HostChanged{At: now, Host: election.Host{CanLead: true, AtRest: true, InSync: a%2 == 0}}
 	case 1:
@@ -100,6 +121,18 @@ func anyEvent(kind, a, b byte, now time.Duration) election.Event {
 		return election.PeerGone{At: now - time.Duration(a)*time.Microsecond, Watch: election.Watch{Term: term, Liveness: liveness}}
 	case 10:
 		return election.HostLost{At: now}
+	case 11:
+		return received(election.Ack{Term: election.Term{Number: uint64(a % 9), Node: "m"}, Sequence: uint64(b), Voters: voters.Stamp})
+	case 12:
+		return received(election.Answer{Claim: election.Term{Number: uint64(a % 9), Node: "m"}, Verdict: election.Grant, Vote: true, Highest: uint64(b)})
+	case 13:
+		return election.ChangeMembers{At: now, Add: []string{"", "k", "n"}[a%3], Remove: []string{"", "l", "m"}[b%3]}
+	case 14:
+		msg.About.Voters, msg.About.Members = voters, 3
+		return received(election.Presence{})
+	case 15:
+		msg.About.Pause = election.Pause{Counter: uint64(a), Node: id, On: b%2 == 0}
+		return received(election.Presence{})
 	}
 	return election.Tick{At: now}
 }

@@ -2,7 +2,11 @@
 // the adapter's start until this node is promoted, and tells the host whenever the role changes.
 package main
 
-import "github.com/understudy-ha/understudy/plugins/contract"
+import (
+	"os"
+
+	"github.com/understudy-ha/understudy/plugins/contract"
+)
 
 const name = "failover"
 
@@ -11,5 +15,6 @@ var version = "dev"
 
 func main() {
 	p := newPlugin(contract.NewLogger(name, nil), openMulticast, nil)
+	p.die = func() { os.Exit(1) }
 	contract.Serve(contract.Plugin{Name: name, Version: version, Agent: p, Failover: p})
 }

@@ -37,6 +37,8 @@ type plugin struct {
 	log   *slog.Logger
 	open  opener
 	clock failover.Clock
+	// die ends the process of a plugin that can do nothing any more, so that the host starts another; nil in tests.
+	die func()
 
 	mu      sync.Mutex // guards the fields up to the blank line
 	node    *failover.Node
@@ -114,9 +116,12 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 	go func() {
 		err := node.Run(life)
 		if err != nil {
-			p.log.Error("the election has ended on this node", "error", err)
+			p.log.Error("the election has ended on this node: this plugin ends, to be started anew", "error", err)
 		}
 		ended <- errors.Join(err, transport.Close())
+		if err != nil && p.die != nil {
+			p.die()
+		}
 	}()
 	p.node, p.words, p.cfg = node, words, cfg
 	p.end = sync.OnceValue(func() error {
