@@ -72,3 +72,41 @@ func FuzzConfigFromProperties(f *testing.F) {
 		}
 	})
 }
+
+func TestQuorumProperties(t *testing.T) {
+	t.Parallel()
+	read := func(properties map[string]string) (failover.Config, error) {
+		properties["node.id"], properties["cluster.name"] = "a", "orders"
+		return failover.ConfigFromProperties(properties)
+	}
+	c, err := read(map[string]string{
+		"failover.members": "3", "failover.preempt": "true", "failover.preempt.delay": "30s", "failover.witness": "w",
+		"failover.drift": "0.01", "failover.secondary.position": "2",
+	})
+	if err != nil || c.Members != 3 || c.Evidence || !c.Preempt || c.PreemptDelay != 30*time.Second || c.Witness || c.Drift != 0.01 || c.Priority != -2 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if c, err := read(map[string]string{"failover.members": "3", "failover.witness": "a", "failover.evidence": "true"}); err != nil || !c.Witness || !c.Evidence {
+		t.Errorf("the witness: %+v, %v", c, err)
+	}
+	if c, err := read(map[string]string{"failover.slave.position": "3", "failover.priority": "7"}); err != nil || c.Priority != 7 || !c.Evidence {
+		t.Errorf("a priority beside a position: %+v, %v", c, err)
+	}
+	for _, test := range []struct {
+		want       string
+		properties map[string]string
+	}{
+		{"failover.members: 1 is no quorum", map[string]string{"failover.members": "1"}},
+		{"failover.members: 10 is out of range", map[string]string{"failover.members": "10"}},
+		{"failover.witness: a witness votes, but failover.members is not set", map[string]string{"failover.witness": "a"}},
+		{"failover.observe: a witness votes", map[string]string{"failover.members": "3", "failover.witness": "a", "failover.observe": "true"}},
+		{"failover.drift: 0.5 is out of range", map[string]string{"failover.drift": "0.5"}},
+		{"failover.preempt: \"yes\" is neither", map[string]string{"failover.preempt": "yes"}},
+		{"failover.preempt.delay: 48h0m0s is out of range", map[string]string{"failover.preempt.delay": "48h"}},
+		{"failover.secondary.position: \"first\" is not", map[string]string{"failover.secondary.position": "first"}},
+	} {
+		if _, err := read(test.properties); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v: got %v, want %q", test.properties, err, test.want)
+		}
+	}
+}
