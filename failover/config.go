@@ -26,6 +26,7 @@ const (
 	keyMembers      = "failover.members"
 	keyWitness      = "failover.witness"
 	keyObserve      = "failover.observe"
+	keyUnclean      = "failover.unclean"
 	keyPreempt      = "failover.preempt"
 	keyPreemptDelay = "failover.preempt.delay"
 	keyDrift        = "failover.drift"
@@ -66,6 +67,8 @@ type Config struct {
 	// orderly way.
 	Preempt      bool
 	PreemptDelay time.Duration
+	// Unclean: a node whose mirror is not in sync may lead when nobody else can. Off with a quorum, unless it is asked for.
+	Unclean bool
 	// Observer watches and never acts. Witness votes and never leads.
 	Observer, Witness bool
 	// AdapterDigest is compared between the nodes; empty means not known.
@@ -84,6 +87,7 @@ func DefaultConfig() Config {
 		Delay:    time.Second,
 		Retries:  5,
 		Evidence: true,
+		Unclean:  true,
 		Drift:    0.05,
 		Group:    netip.AddrFrom4([4]byte{230, 0, 0, 1}),
 		Port:     2710,
@@ -194,7 +198,7 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 	c.Priority = -position
 	number(keyPriority, &c.Priority)
 	number(keyMembers, &c.Members)
-	c.Evidence = c.Members == 0
+	c.Evidence, c.Unclean = c.Members == 0, c.Members == 0
 	truth := func(key string, value *bool) {
 		read(key, func(text string) error {
 			b, err := parseBool(text)
@@ -206,6 +210,7 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 	}
 	truth(keyObserve, &c.Observer)
 	truth(keyPreempt, &c.Preempt)
+	truth(keyUnclean, &c.Unclean)
 	read(keyWitness, func(text string) error {
 		c.Witness = text == c.NodeID
 		return nil

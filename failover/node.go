@@ -143,6 +143,7 @@ func (n *Node) Run(ctx context.Context) error {
 		ID: n.cfg.NodeID, Boot: boot, Start: now, Delay: n.cfg.Delay, Retries: n.cfg.Retries,
 		Priority: n.cfg.Priority, Term: n.saved.Term, Nodes: n.saved.Nodes, AdapterDigest: n.cfg.AdapterDigest,
 		Members: n.cfg.Members, Vote: n.saved.Vote, Pause: n.saved.Pause, Drift: n.cfg.Drift, Evidence: n.cfg.Evidence,
+		Unclean: n.cfg.Unclean,
 		Preempt: n.cfg.Preempt, PreemptDelay: n.cfg.PreemptDelay, Observer: n.cfg.Observer, Witness: n.cfg.Witness,
 		Address: n.unicastAddress(),
 	})

@@ -40,6 +40,8 @@ type Config struct {
 	// Preempt: a node of higher priority that has been there for PreemptDelay takes over from a healthy master.
 	Preempt      bool
 	PreemptDelay time.Duration
+	// Unclean: a node whose mirror is not in sync may lead when nobody else can.
+	Unclean bool
 	// Observer watches and never acts. Witness votes and never leads.
 	Observer, Witness bool
 	// Address is where this node alone can be reached; shown to the others.
@@ -133,6 +135,8 @@ type Machine struct {
 	base      Voters
 	change    change
 
+	// mirrored: the last master had a mirror to be in sync with.
+	mirrored    bool
 	pause       Pause
 	successor   succession
 	better      string
@@ -336,6 +340,8 @@ func (m *Machine) obstacle() string {
 			return "the host cannot lead"
 		}
 		return m.host.Reason
+	case m.mirrored && !m.host.InSync && !m.cfg.Unclean:
+		return "its mirror is not in sync, and failover.unclean is off: messages in flight could be lost"
 	case m.host.GateOpen || !m.host.AtRest:
 		return "the host is not at rest"
 	case m.twinAt != never && m.now-m.twinAt < m.cfg.Suspicion():

@@ -94,6 +94,9 @@ func (m *Machine) receiveHeartbeat(at time.Duration, beat Heartbeat) {
 	m.observe(at, beat.Term, beat.Sequence, true)
 	if m.leader.term == beat.Term && m.leader.sequence == beat.Sequence {
 		m.leader.members, m.leader.liveness = beat.Members, beat.Liveness
+		if p := m.peers[beat.Term.Node]; p != nil {
+			m.mirrored = p.about.Standing.InSync
+		}
 		for _, id := range beat.Members {
 			if id != m.cfg.ID {
 				m.learn(id)

@@ -21,7 +21,7 @@ var rewrite = flag.Bool("rewrite", false, "write the scenarios' traces anew: onl
 //
 //	nodes a b c            make nodes that can lead: delay 100ms, retries 3, network 1ms
 //	node d [key=value...]  make one; keys: priority, delay, retries, disk (highest term saved), knows (ids),
-//	                       members, preempt (its delay), witness=yes, observe=yes
+//	                       members, preempt (its delay), witness=yes, observe=yes, unclean=no
 //	start a... | kill a... | pause a 250ms
 //	run 1s                 let time pass; presences and heartbeats that nobody waits for are left out of the
 //	                       trace, unless "verbose" follows
@@ -210,7 +210,7 @@ func (p *player) command(words []string) error {
 }
 
 func (p *player) make(id string, options map[string]string) error {
-	config := election.Config{Delay: 100 * time.Millisecond, Retries: 3}
+	config := election.Config{Delay: 100 * time.Millisecond, Retries: 3, Unclean: true}
 	var err error
 	n := p.add(id, config)
 	for key, value := range options {
@@ -229,6 +229,8 @@ func (p *player) make(id string, options map[string]string) error {
 		case "preempt":
 			n.config.Preempt = true
 			n.config.PreemptDelay, err = time.ParseDuration(value)
+		case "unclean":
+			n.config.Unclean = value != "no"
 		case "witness":
 			n.config.Witness = value == "yes"
 		case "observe":

@@ -136,7 +136,7 @@ func (c *cluster) build() world {
 	}
 	for i := range count {
 		config := election.Config{
-			Delay: simDelay, Retries: simRetries, Priority: c.random.IntN(2), Members: w.members, Drift: 0.05,
+			Delay: simDelay, Retries: simRetries, Priority: c.random.IntN(2), Members: w.members, Drift: 0.05, Unclean: true,
 			Evidence: w.members > 0 && w.evidence != noEvidence,
 			Witness:  w.members > 2 && i == 0 && c.random.IntN(4) == 0,
 		}
