@@ -26,6 +26,10 @@ const (
 	keyMembers      = "failover.members"
 	keyWitness      = "failover.witness"
 	keyObserve      = "failover.observe"
+	keySocketMode   = "failover.socket.mode"
+	keyTCPHost      = "failover.tcp.host"
+	keyTCPPort      = "failover.tcp.port"
+	keyTCPPeers     = "failover.tcp.peers"
 	keyUnclean      = "failover.unclean"
 	keyPreempt      = "failover.preempt"
 	keyPreemptDelay = "failover.preempt.delay"
@@ -74,6 +78,14 @@ type Config struct {
 	// AdapterDigest is compared between the nodes; empty means not known.
 	AdapterDigest string
 
+	// Keys are for the datagrams: the first seals, all open. Without one they are plain, and anybody can forge them.
+	Keys [][wire.KeySize]byte
+	// SocketMode is Multicast or TCP.
+	SocketMode string
+	// TCPHost, TCPPort and TCPPeers are for the mode TCP; see package tcp.
+	TCPHost  string
+	TCPPort  int
+	TCPPeers string
 	// Group, Port, Interface and TTL say where the datagrams go. An empty Interface is the system's choice.
 	Group     netip.Addr
 	Port      int
@@ -84,16 +96,24 @@ type Config struct {
 // DefaultConfig returns the defaults of Interlok's failover.
 func DefaultConfig() Config {
 	return Config{
-		Delay:    time.Second,
-		Retries:  5,
-		Evidence: true,
-		Unclean:  true,
-		Drift:    0.05,
-		Group:    netip.AddrFrom4([4]byte{230, 0, 0, 1}),
-		Port:     2710,
-		TTL:      1,
+		Delay:      time.Second,
+		Retries:    5,
+		Evidence:   true,
+		Unclean:    true,
+		Drift:      0.05,
+		SocketMode: Multicast,
+		TCPPort:    2710,
+		Group:      netip.AddrFrom4([4]byte{230, 0, 0, 1}),
+		Port:       2710,
+		TTL:        1,
 	}
 }
+
+// The socket modes.
+const (
+	Multicast = "multicast"
+	TCP       = "tcp"
+)
 
 // Suspicion is how long a master may be silent before the others suspect it: delay × retries.
 func (c Config) Suspicion() time.Duration { return c.Delay * time.Duration(c.Retries) }
@@ -109,6 +129,7 @@ func (c Config) Validate() error {
 		inRange(keyPriority, c.Priority, -1<<31, 1<<31-1),
 		inRange(keyMembers, c.Members, 0, maxMembers),
 		c.checkQuorum(),
+		c.checkMode(),
 		c.checkDelay(),
 		c.checkGroup(),
 	)
@@ -119,6 +140,21 @@ func (c Config) checkDelay() error {
 		return fmt.Errorf("%s: %v is out of range, it must be between %v and %v", keyDelay, c.Delay, minDelay, maxDelay)
 	}
 	return nil
+}
+
+func (c Config) checkMode() error {
+	switch c.SocketMode {
+	case Multicast:
+		return nil
+	case TCP:
+		if strings.TrimSpace(c.TCPPeers) == "" {
+			return fmt.Errorf("%s: it is empty: name at least one other node, as host:port; the others learn of this one", keyTCPPeers)
+		}
+		return nil
+	case "jgroups":
+		return fmt.Errorf("%s: jgroups is not spoken here: use multicast, or tcp with %s", keySocketMode, keyTCPPeers)
+	}
+	return fmt.Errorf("%s: %q is neither multicast nor tcp", keySocketMode, c.SocketMode)
 }
 
 func (c Config) checkQuorum() error {
@@ -189,6 +225,12 @@ func ConfigFromProperties(properties map[string]string) (Config, error) {
 		})
 	}
 	number(keyPort, &c.Port)
+	number(keyTCPPort, &c.TCPPort)
+	c.TCPHost, c.TCPPeers = strings.TrimSpace(properties[keyTCPHost]), properties[keyTCPPeers]
+	read(keySocketMode, func(text string) error {
+		c.SocketMode = strings.ToLower(text)
+		return nil
+	})
 	number(keyTTL, &c.TTL)
 	number(keyRetries, &c.Retries)
 	// The first position leads first: so the greater number is the lower priority.

@@ -16,6 +16,7 @@ var (
 	pure = map[string][]string{
 		"election": nil,
 		"wire": {
+			"golang.org/x/crypto/chacha20poly1305",
 			"google.golang.org/protobuf/proto",
 			"github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1",
 			"github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1",

@@ -73,6 +73,8 @@ type Node struct {
 	store     Store
 	log       *slog.Logger
 	clock     Clock
+	codec     *wire.Codec
+	replay    *wire.Replay // nil without keys
 	saved     Saved
 	watcher   *watcher // nil without evidence
 
@@ -103,6 +105,10 @@ func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clo
 	if err != nil {
 		return nil, err
 	}
+	codec, err := wire.NewCodec(cfg.Cluster, cfg.Keys)
+	if err != nil {
+		return nil, err
+	}
 	if clock == nil {
 		clock = SystemClock()
 	}
@@ -110,15 +116,22 @@ func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clo
 		dial = NetDialer()
 	}
 	n := &Node{
-		cfg: cfg, transport: transport, store: store, log: log, clock: clock, saved: saved,
+		cfg: cfg, transport: transport, store: store, log: log, clock: clock, codec: codec, saved: saved,
 		calls: make(chan func()), done: make(chan struct{}),
 		state: State{Role: election.Starting, Reason: "not running yet"}, changed: make(chan struct{}),
 		dropped: make(map[string]uint64),
 	}
+	if codec.Sealed() {
+		n.replay = wire.NewReplay(nil)
+	}
 	if cfg.Evidence {
 		n.watcher = newWatcher(cfg, dial, clock, log)
 	}
-	log.Info("Creating listener...", "group", cfg.Group, "port", cfg.Port, "interface", cfg.Interface)
+	if cfg.SocketMode == TCP {
+		log.Info("Creating listener...", "port", cfg.TCPPort, "peers", cfg.TCPPeers)
+	} else {
+		log.Info("Creating listener...", "group", cfg.Group, "port", cfg.Port, "interface", cfg.Interface)
+	}
 	log.Info("Creating broadcaster...", "delay", cfg.Delay.String(), "retries", cfg.Retries)
 	return n, nil
 }
@@ -190,7 +203,10 @@ func (n *Node) loop(ctx context.Context) error {
 }
 
 func (n *Node) receive(packet Packet) {
-	datagram, err := wire.Decode(packet.Data, n.cfg.Cluster)
+	datagram, err := n.codec.Decode(packet.Data)
+	if err == nil && n.replay != nil {
+		_, err = n.replay.Admit(datagram.GetNodeId(), datagram.GetBootId(), datagram.GetSequence())
+	}
 	if err != nil {
 		cause := wire.CauseOf(err)
 		n.dropped[string(cause)]++

@@ -2,7 +2,6 @@ package failover
 
 import (
 	"github.com/understudy-ha/understudy/failover/election"
-	"github.com/understudy-ha/understudy/failover/wire"
 )
 
 // unicastAddress is where this node alone can be reached; empty if the transport cannot do that.
@@ -15,7 +14,7 @@ func (n *Node) unicastAddress() string {
 
 // send sends a message to all nodes, or to one.
 func (n *Node) send(s election.Send) {
-	data, err := wire.Encode(toDatagram(n.cfg.Cluster, s.Message))
+	data, err := n.codec.Encode(toDatagram(n.cfg.Cluster, s.Message))
 	if err == nil {
 		err = n.deliver(s.To, data)
 	}

@@ -24,7 +24,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func join(t *testing.T, network *memnet.Network, name string) *memnet.Transport {
+func join(t testing.TB, network *memnet.Network, name string) *memnet.Transport {
 	t.Helper()
 	transport, err := network.Join(name)
 	if err != nil {
@@ -103,4 +103,40 @@ func TestNamesAreUnique(t *testing.T) {
 	if err := join(t, network, "a").Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestAddresses: who joins again has another address, and the faults of a link are those of unicast too.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	network := memnet.New(1)
+	a, b := join(t, network, "a"), join(t, network, "b")
+	before := b.Address()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = join(t, network, "b")
+	defer func() { _, _ = a.Close(), b.Close() }()
+	if b.Address() == before {
+		t.Errorf("%s was given away twice", before)
+	}
+	network.Cut("a", "b")
+	for _, address := range []string{before, b.Address()} {
+		if err := a.SendTo(address, []byte("lost")); err != nil {
+			t.Error(err)
+		}
+	}
+	network.Heal()
+	if err := a.SendTo(b.Address(), []byte("heard")); err != nil {
+		t.Error(err)
+	}
+	if packet := <-b.Packets(); string(packet.Data) != "heard" {
+		t.Errorf("heard %q", packet.Data)
+	}
+}
+
+func BenchmarkMemnet(b *testing.B) {
+	transporttest.Benchmark(b, func(t testing.TB) func(string) failover.Transport {
+		network := memnet.New(1)
+		return func(name string) failover.Transport { return join(t, network, name) }
+	})
 }

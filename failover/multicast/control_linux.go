@@ -2,20 +2,20 @@ package multicast
 
 import (
 	"errors"
-	"syscall"
+	"net"
 
 	"golang.org/x/sys/unix"
 )
 
-// control keeps a socket from hearing groups that only other sockets have joined, which is Linux's default.
-// Sharing the port is what Go sets up by itself for a multicast address.
-func control(_, _ string, raw syscall.RawConn) error {
+// onlyOwnGroups keeps a socket from hearing groups that only other sockets have joined, which is Linux's default.
+func onlyOwnGroups(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
 	var failure error
-	err := raw.Control(func(fd uintptr) {
-		failure = errors.Join(
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-			unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0),
-		)
+	err = raw.Control(func(fd uintptr) {
+		failure = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
 	})
 	return errors.Join(err, failure)
 }

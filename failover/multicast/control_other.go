@@ -2,8 +2,8 @@
 
 package multicast
 
-import "syscall"
+import "net"
 
-// control leaves the socket as Go makes it for a multicast address: its port can be shared. Datagrams of
-// other groups are dropped by their destination where the system tells it.
-func control(_, _ string, _ syscall.RawConn) error { return nil }
+// onlyOwnGroups leaves the socket as it is: datagrams of other groups are dropped by their destination, where the system
+// tells it.
+func onlyOwnGroups(*net.UDPConn) error { return nil }

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var groups atomic.Uint32
 
 // loopback returns a group on the loopback interface with a free port. Nothing leaves the machine.
-func loopback(t *testing.T) multicast.Config {
+func loopback(t testing.TB) multicast.Config {
 	t.Helper()
 	name := ""
 	all, err := net.Interfaces()
@@ -48,7 +48,7 @@ func loopback(t *testing.T) multicast.Config {
 	return multicast.Config{Group: group, Port: port, Interface: name, TTL: 0}
 }
 
-func open(t *testing.T, cfg multicast.Config) *multicast.Transport {
+func open(t testing.TB, cfg multicast.Config) *multicast.Transport {
 	t.Helper()
 	transport, err := multicast.Open(cfg)
 	if err != nil {
@@ -103,6 +103,9 @@ func TestOpenExplains(t *testing.T) {
 		want   string
 	}{
 		{"no such interface", func(c *multicast.Config) { c.Interface = "nic-that-is-not" }, "this machine has: "},
+		{"no such network", func(c *multicast.Config) { c.Interface = "198.18.0.0/24" }, "(127.0.0.1"},
+		{"no network at all", func(c *multicast.Config) { c.Interface = "127.0.0.1/99" }, "192.168.1.0/24"},
+		{"no IPv4", func(c *multicast.Config) { c.Interface = "::1" }, "this machine has: "},
 		{"no multicast address", func(c *multicast.Config) { c.Group = netip.MustParseAddr("10.0.0.1") }, "224.0.0.0"},
 		{"port", func(c *multicast.Config) { c.Port = 0 }, "between 1 and 65535"},
 		{"TTL", func(c *multicast.Config) { c.TTL = 1000 }, "TTL"},
@@ -138,4 +141,46 @@ func TestPortTaken(t *testing.T) {
 	if !strings.Contains(err.Error(), "another program") {
 		t.Errorf("got %q", err)
 	}
+}
+
+// TestInterfaceByAddress: the loopback interface is found by its address and its network too, and the reason is told.
+func TestInterfaceByAddress(t *testing.T) {
+	cfg := loopback(t)
+	for spec, reason := range map[string]string{
+		cfg.Interface: "it is named", "127.0.0.1": "it has the address 127.0.0.1", "127.0.0.0/8": "it has an address in 127.0.0.0/8",
+	} {
+		cfg.Interface = spec
+		a := open(t, cfg)
+		description := a.Description()
+		for _, want := range []string{cfg.Group.String(), reason, "TTL 0", "unicast at " + a.Address()} {
+			if !strings.Contains(description, want) {
+				t.Errorf("%s: %q, want %q", spec, description, want)
+			}
+		}
+		if err := a.Send([]byte("x")); err != nil {
+			t.Error(err)
+		}
+		if packet := <-a.Packets(); string(packet.Data) != "x" {
+			t.Errorf("heard %q", packet.Data)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestOnlyIPv4: what cannot be reached is an error, and the transport goes on.
+func TestOnlyIPv4(t *testing.T) {
+	a := open(t, loopback(t))
+	defer a.Close()
+	if err := a.SendTo("[::1]:2710", []byte("x")); err == nil || !strings.Contains(err.Error(), "IPv4") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkMulticast(b *testing.B) {
+	transporttest.Benchmark(b, func(t testing.TB) func(string) failover.Transport {
+		cfg := loopback(t)
+		return func(string) failover.Transport { return open(t, cfg) }
+	})
 }

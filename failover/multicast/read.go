@@ -1,6 +1,7 @@
 package multicast
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -25,11 +26,26 @@ const (
 	flags = ipv4.FlagDst | ipv4.FlagInterface
 )
 
-// read passes on what a socket receives until it is closed. With filter only what was sent to the group counts.
+// reader reads one socket. It keeps what it found out about the last datagram, because the next one mostly comes the same
+// way: so a flood costs little more than the system's part of it.
+type reader struct {
+	t    *Transport
+	conn *net.UDPConn
+	// filter: only what was sent to the group counts.
+	filter bool
+
+	control []byte // what the system said of the last datagram's way, which led to nic and wanted
+	nic     string
+	wanted  bool
+	source  netip.AddrPort
+	text    string // source in words
+}
+
+// read passes on what a socket receives until it is closed.
 func (t *Transport) read(conn *net.UDPConn, filter bool) {
+	r := &reader{t: t, conn: conn, filter: filter, wanted: !filter}
 	buffer := make([]byte, maxDatagram)
 	control := make([]byte, 128)
-	names := make(map[int]string)
 	failures := 0
 	for {
 		n, controls, _, source, err := conn.ReadMsgUDPAddrPort(buffer, control)
@@ -47,16 +63,15 @@ func (t *Transport) read(conn *net.UDPConn, filter bool) {
 			continue
 		}
 		failures = 0
-		nic, wanted := "", true
 		if filter {
-			nic, wanted = t.classify(control[:controls], names)
+			r.classify(control[:controls])
 		}
-		if !wanted {
+		if !r.wanted {
 			continue
 		}
 		packet := failover.Packet{
 			Data: append([]byte(nil), buffer[:n]...), Received: time.Now(),
-			Source: source.String(), Interface: nic,
+			Source: r.words(source), Interface: r.nic,
 		}
 		select {
 		case t.packets <- packet:
@@ -78,21 +93,30 @@ func (t *Transport) pause(d time.Duration) bool {
 	}
 }
 
-// classify reads where a datagram came in, and whether it was sent to the group. names keeps the names of interfaces.
-func (t *Transport) classify(control []byte, names map[int]string) (nic string, wanted bool) {
+// classify finds out where a datagram came in, and whether it was sent to the group.
+func (r *reader) classify(control []byte) {
+	if bytes.Equal(control, r.control) {
+		return
+	}
+	r.control, r.nic, r.wanted = append(r.control[:0], control...), "", false
 	var message ipv4.ControlMessage
 	if message.Parse(control) != nil {
-		return "", false
+		return
 	}
-	if destination, ok := netip.AddrFromSlice(message.Dst); !ok || destination.Unmap() != t.group.Addr() {
-		return "", false
+	destination, ok := netip.AddrFromSlice(message.Dst)
+	r.wanted = ok && destination.Unmap() == r.t.group.Addr()
+	if !r.wanted {
+		return
 	}
-	name, known := names[message.IfIndex]
-	if !known {
-		if found, err := net.InterfaceByIndex(message.IfIndex); err == nil {
-			name = found.Name
-			names[message.IfIndex] = name
-		}
+	if found, err := net.InterfaceByIndex(message.IfIndex); err == nil {
+		r.nic = found.Name
 	}
-	return name, true
+}
+
+// words is a source's address as text.
+func (r *reader) words(source netip.AddrPort) string {
+	if source != r.source || r.text == "" {
+		r.source, r.text = source, source.String()
+	}
+	return r.text
 }

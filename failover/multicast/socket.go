@@ -1,7 +1,7 @@
 package multicast
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,12 +18,13 @@ const (
 // listenGroup opens the socket of the group. Given a multicast address Go binds the wildcard address, with the options
 // that let others bind it too.
 func listenGroup(group netip.AddrPort) (*net.UDPConn, error) {
-	lc := net.ListenConfig{Control: control}
-	listener, err := lc.ListenPacket(context.Background(), "udp4", group.String())
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(group))
 	if err != nil {
 		return nil, fmt.Errorf("%w; is another program using the port for itself? Free it or choose another one", err)
 	}
-	conn := listener.(*net.UDPConn)
+	if err := onlyOwnGroups(conn); err != nil {
+		return nil, errors.Join(fmt.Errorf("hear no groups that others have joined: %w", err), conn.Close())
+	}
 	_ = conn.SetReadBuffer(groupBuffer)
 	return conn, nil
 }

@@ -98,13 +98,17 @@ func Decode(data []byte, cluster string) (*failoverv1.Datagram, error) {
 	if len(data) > MaxSize {
 		return nil, refuse(TooLong, "%d bytes, at most %d", len(data), MaxSize)
 	}
-	version, least := data[len(magic)], data[len(magic)+1]
+	return decode(data[len(magic)], data[len(magic)+1], data[headerSize:], cluster)
+}
+
+// decode reads what follows the six plain bytes.
+func decode(version, least byte, content []byte, cluster string) (*failoverv1.Datagram, error) {
 	if least > Version || version < LeastVersion {
 		return nil, refuse(OtherVersion, "it has version %d and needs a reader of at least %d; this node writes %d and reads from %d",
 			version, least, Version, LeastVersion)
 	}
 	datagram := new(failoverv1.Datagram)
-	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data[headerSize:], datagram); err != nil {
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(content, datagram); err != nil {
 		return nil, refuse(Malformed, "%v", err)
 	}
 	if datagram.GetCluster() != cluster {

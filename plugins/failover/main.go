@@ -1,4 +1,4 @@
-// Command failover is the plugin that elects the master: it takes part in the election over multicast, holds
+// Command failover is the plugin that elects the master: it takes part in the election over multicast or TCP, holds
 // the adapter's start until this node is promoted, and tells the host whenever the role changes.
 package main
 
@@ -14,7 +14,7 @@ const name = "failover"
 var version = "dev"
 
 func main() {
-	p := newPlugin(contract.NewLogger(name, nil), openMulticast, nil)
+	p := newPlugin(contract.NewLogger(name, nil), openTransport, nil)
 	p.die = func() { os.Exit(1) }
 	contract.Serve(contract.Plugin{Name: name, Version: version, Agent: p, Failover: p})
 }

@@ -6,31 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/understudy-ha/understudy/failover"
-	"github.com/understudy-ha/understudy/failover/multicast"
 	"github.com/understudy-ha/understudy/plugins/contract"
+	"github.com/understudy-ha/understudy/plugins/contract/keyring"
 	"github.com/understudy-ha/understudy/profiler"
 )
-
-// opener opens the transport that a configuration asks for, and says in words what it is.
-type opener func(cfg failover.Config) (failover.Transport, string, error)
-
-func openMulticast(cfg failover.Config) (failover.Transport, string, error) {
-	transport, err := multicast.Open(multicast.Config{
-		Group: cfg.Group, Port: cfg.Port, Interface: cfg.Interface, TTL: cfg.TTL,
-	})
-	if err != nil {
-		return nil, "", fmt.Errorf("failover.group, failover.port, failover.interface: %w", err)
-	}
-	words := fmt.Sprintf("multicast %v:%d", cfg.Group, cfg.Port)
-	if cfg.Interface != "" {
-		words += " on " + cfg.Interface
-	}
-	return transport, words, nil
-}
 
 // plugin makes a failover.Node an agent: it starts with Premain and ends with Shutdown.
 type plugin struct {
@@ -98,11 +82,18 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 		return err
 	}
 	cfg.AdapterDigest = premain.AdapterDigest
+	if path := strings.TrimSpace(premain.Properties["failover.key.file"]); path != "" {
+		ring, err := keyring.Load(path)
+		if err != nil {
+			return fmt.Errorf("failover.key.file: %w", err)
+		}
+		cfg.Keys = ring.Derive("datagram")
+	}
 	store, err := failover.OpenFileStore(filepath.Join(premain.DataDir, "failover"))
 	if err != nil {
 		return err
 	}
-	transport, words, err := p.open(cfg)
+	transport, words, err := p.open(cfg, p.log)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 func overMemnet(network *memnet.Network) opener {
-	return func(cfg failover.Config) (failover.Transport, string, error) {
+	return func(cfg failover.Config, _ *slog.Logger) (failover.Transport, string, error) {
 		transport, err := network.Join(cfg.NodeID)
 		return transport, "memory", err
 	}

@@ -135,6 +135,7 @@ func (p *plugin) describe(status *contract.ElectionStatus, s failover.Status) {
 	p.mu.Lock()
 	cfg := p.cfg
 	p.mu.Unlock()
+	status.Sealed = len(cfg.Keys) > 0
 	status.Observer, status.Witness, status.Priority = cfg.Observer, cfg.Witness, cfg.Priority
 	if q := s.Quorum; q != nil {
 		status.Quorum = &contract.Quorum{
