@@ -7,30 +7,49 @@ package cachesync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/understudy-ha/understudy/cachesync/ledger"
 )
 
 // Peers is the other nodes of the cluster. All methods may be called from several goroutines.
 type Peers interface {
-	// Known returns the ids of the peers that are believed to live.
+	// Known returns the ids of the peers that are believed to live. It is called with locks held and must not
+	// wait for a Replicator.
 	Known() []Peer
 	// Changed receives a value after Known has changed. Changes in quick succession may be one value.
 	Changed() <-chan struct{}
-	// Replicate opens a stream to a peer and waits until it has answered the hello with its position. A
-	// *RefusedError says that it will not follow. The stream ends with ctx.
-	Replicate(ctx context.Context, peer string, hello Hello) (Stream, ledger.Position, error)
-	// Pull fetches a peer's whole table; chunk gets the parts in order. The peer must have answered a hello of
-	// the same term before.
-	Pull(ctx context.Context, peer string, hello Hello, chunk func(*ledger.Chunk) error) error
+	// Replicate opens a stream to a peer and waits until it has answered the hello. A *RefusedError says that
+	// it will not follow, an error that wraps ErrGone that its process has ended. The stream ends with ctx.
+	Replicate(ctx context.Context, peer string, hello Hello) (Stream, Answer, error)
+	// Pull fetches a peer's whole table, or with beyond only the messages whose arrival is not on that log;
+	// chunk gets the parts in order. The peer must have answered a hello of the same term before.
+	Pull(ctx context.Context, peer string, hello Hello, beyond *ledger.Log, chunk func(*ledger.Chunk) error) error
 }
+
+// ErrGone: there is nobody at the peer's address any more, or it has said goodbye. Its process has ended.
+var ErrGone = errors.New("its process has ended")
 
 // Peer is another node.
 type Peer struct {
 	ID, Address string
 	// Connected: the connection to it stands at the moment.
 	Connected bool
+	// Word is what it has said last; Asked is when it was asked for that, so that the word is not older. It is zero if the peer
+	// was never asked.
+	Word  Word
+	Asked time.Time
+}
+
+// Word is what a node tells everybody about its standing. What it does not say is not known.
+type Word struct {
+	// Term and Version are those of the last in-sync set that it knows; zero if it knows none.
+	Term    ledger.Term
+	Version uint64
+	// Attached: it is a master or hears one, so that what it knows may change at any time.
+	Attached bool
 }
 
 // Hello is what the master of a term says first.
@@ -39,13 +58,22 @@ type Hello struct {
 	Term ledger.Term
 }
 
+// Answer is what a standby says to a hello.
+type Answer struct {
+	Position ledger.Position
+	// Record is the last in-sync set that it knows.
+	Record Record
+}
+
 // Batch is a run of log entries. An empty one is a sign of life.
 type Batch struct {
 	Entries []ledger.LogEntry
-	// Member tells the standby that it is in the in-sync set: commits wait for it.
+	// Member: commits wait for the receiver. Records say the same; builds without them need it.
 	Member bool
 	// Committed is what every in-sync standby has; it is told to members only.
 	Committed ledger.Position
+	// Record is a new in-sync set, or nil.
+	Record *Record
 }
 
 // Stream goes from the master to one standby. One goroutine sends while another receives. Each message sent
@@ -58,6 +86,13 @@ type Stream interface {
 	// ReceiveAck returns the standby's position after the next message. A *RefusedError says that the standby
 	// follows a higher term now.
 	ReceiveAck() (ledger.Position, error)
+}
+
+// Recorder has in-sync sets recorded where it takes a quorum. Without one the nodes of the set keep the record.
+type Recorder interface {
+	// Record returns nil when a majority of the voters has the record on disk. It is called again with a later record
+	// when ctx has ended or it has failed.
+	Record(ctx context.Context, record Record) error
 }
 
 // RefusedError is a peer's answer to a master that it will not follow.
@@ -88,6 +123,8 @@ const (
 	NotLeading
 	// Invalid: the change makes no sense in the table's state.
 	Invalid
+	// NoRoom: the store is full. Nothing was written; the same change may be tried again later.
+	NoRoom
 )
 
 // String gives the result in lower case.
@@ -101,6 +138,8 @@ func (r Result) String() string {
 		return "not leading"
 	case Invalid:
 		return "invalid"
+	case NoRoom:
+		return "no room"
 	}
 	return "unknown"
 }
@@ -118,11 +157,17 @@ type Lead struct {
 // State is what others must know of a Replicator at any time.
 type State struct {
 	Position ledger.Position
-	// InSync: as a master, everything written is committed; as a standby, commits wait for this node, and it
-	// has heard from the master within the lag timeout.
+	// InSync: as a master, everything written is committed; as a standby, this node has all that is committed. It is in
+	// the last recorded in-sync set, and its master cannot have recorded one without it.
 	InSync, Leading bool
 	// RefusedBy is a higher term than the one that this node led. Whoever leads must stand down.
 	RefusedBy ledger.Term
 	// InSyncStandbys is the number of standbys that a commit waits for.
 	InSyncStandbys int
+	// RecordTerm and RecordVersion are those of the last in-sync set that this node knows; Recorded: it is in it.
+	RecordTerm    ledger.Term
+	RecordVersion uint64
+	Recorded      bool
+	// Alone: as a master, no standby is in sync. Waiting: too few are, and cachesync.alone=wait.
+	Alone, Waiting bool
 }

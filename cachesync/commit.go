@@ -13,8 +13,15 @@ type Settle func(Result, error)
 // Commit queues one change and returns at once, unless more than Config.Backlog waits for a slow standby.
 // Changes are applied in the order of the calls. settle is called once, in the order of the log, when the
 // change is committed or refused; with quiet only if it is refused, and it may be nil. A change that writes
-// nothing (the message is in flight already, or was done before) is settled when that is committed.
+// nothing (the message is in flight already, or was done before) is settled when that is committed. While the store is
+// full new messages are refused with NoRoom; changes of those in flight wait.
 func (r *Replicator) Commit(term ledger.Term, op ledger.Op, quiet bool, settle Settle) {
+	if op.Kind == ledger.Received {
+		if full := r.journal.full(); full != nil {
+			r.refuse(settlement{settle, NoRoom, full})
+			return
+		}
+	}
 	r.mu.Lock()
 	g := r.leadingLocked(term)
 	if g != nil {
@@ -24,7 +31,11 @@ func (r *Replicator) Commit(term ledger.Term, op ledger.Op, quiet bool, settle S
 	if g != nil || settle == nil {
 		return
 	}
-	refusal := settlement{settle, NotLeading, fmt.Errorf("%w: %v", ErrNotLeading, term)}
+	r.refuse(settlement{settle, NotLeading, fmt.Errorf("%w: %v", ErrNotLeading, term)})
+}
+
+// refuse answers a change that was not written.
+func (r *Replicator) refuse(refusal settlement) {
 	if !r.settler.add(refusal) {
 		refusal.give() // Run has ended and nobody else is left to answer
 	}
@@ -33,7 +44,7 @@ func (r *Replicator) Commit(term ledger.Term, op ledger.Op, quiet bool, settle S
 // leadingLocked returns the reign of a term when its backlog has room, or nil if this node does not lead it.
 func (r *Replicator) leadingLocked(term ledger.Term) *reign {
 	g := r.reign
-	for g != nil && g.leading && g.term == term && g.log.bytes > r.config.Backlog {
+	for g != nil && g.leading && g.term == term && (g.log.bytes > r.config.Backlog || r.journal.bytes > r.config.Backlog) {
 		r.room.Wait()
 		g = r.reign
 	}
@@ -58,6 +69,7 @@ func (r *Replicator) writeLocked(g *reign, op ledger.Op, quiet bool, settle Sett
 			panic(fmt.Sprintf("cachesync: the ledger refuses what it has accepted: %v", err))
 		}
 		g.log.push(entry)
+		r.journal.changedLocked(r.table, &entry.Op)
 	case ledger.InFlight:
 	case ledger.DoneBefore:
 		w.result = DoneBefore
@@ -81,18 +93,21 @@ type waiting struct {
 	err    error
 }
 
-// advanceLocked commits what every standby that counts has acknowledged, and drops from the log what no link
-// needs any more.
+// advanceLocked commits what this node's store has and every standby that counts has acknowledged, and drops from the log
+// what no link needs any more.
 func (g *reign) advanceLocked(r *Replicator) {
-	committed, needed := g.log.last(), g.log.last()
+	committed, needed := g.durableLocked(r), g.log.last()
 	for _, k := range g.links {
-		if k.stream == nil {
-			continue
+		counts := g.countsLocked(k)
+		if k.stream != nil || counts && !k.behind && !k.gone {
+			needed = min(needed, k.floor)
 		}
-		needed = min(needed, k.floor)
-		if k.holding && r.config.Mode == Sync {
-			committed = min(committed, k.floor)
+		if counts && r.config.Mode == Sync {
+			committed = min(committed, k.has)
 		}
+	}
+	if g.shortLocked(r) {
+		committed = g.committed
 	}
 	if g.log.dropTo(needed) {
 		r.room.Broadcast()

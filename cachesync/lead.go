@@ -17,14 +17,20 @@ type reign struct {
 	cancel context.CancelFunc
 	// opened is closed when the term has been sealed and the links may replicate.
 	opened    chan struct{}
+	promised  bool // the term is promised, on disk too, so that others may hear of it
 	leading   bool
 	base      ledger.Position // the seal: last position of the earlier terms
 	log       backlog
 	committed uint64
 	waiting   fifo[waiting]
 	links     map[string]*link
-	alone     bool  // it has been said that no standby is in sync
-	refused   error // a *RefusedError if a higher term has ended the reign
+	// effective is the in-sync set that all its members know; commits wait for them. proposed is the same, or the next.
+	effective, proposed Record
+	ticket              uint64 // of the journal, for proposed
+	quorum              uint64 // version of the last set that a quorum has recorded
+	stopRecording       context.CancelFunc
+	told, alone         bool  // Lead has returned; it has been said that no standby is in sync
+	refused             error // a *RefusedError if a higher term has ended the reign
 }
 
 func (g *reign) members() int {
@@ -79,43 +85,60 @@ func (r *Replicator) beginReign(term ledger.Term) (*reign, []*link, error) {
 		return nil, nil, errors.New("lead the mirror: the term is empty")
 	case term.Node != r.config.NodeID:
 		return nil, nil, fmt.Errorf("lead the mirror in term %v: that is a term of node %s, this is %s (node.id)", term, term.Node, r.config.NodeID)
-	case term.Less(r.promised):
-		r.refusedBy = r.promised
+	case term.Less(r.promise.Term):
+		r.refusedBy = r.promise.Term
 		r.publishLocked()
-		return nil, nil, fmt.Errorf("lead the mirror in term %v: %w", term, &RefusedError{Peer: r.config.NodeID, Term: r.promised})
+		return nil, nil, fmt.Errorf("lead the mirror in term %v: %w", term, &RefusedError{Peer: r.config.NodeID, Term: r.promise.Term})
+	case r.journal.full() != nil:
+		return nil, nil, fmt.Errorf("lead the mirror in term %v: %w", term, r.journal.full())
 	case have == term:
 		return nil, nil, fmt.Errorf("lead the mirror in term %v: this term has been led before; a new writer needs a new term", term)
 	case r.reign != nil && r.reign.term == term:
 		return nil, nil, fmt.Errorf("lead the mirror in term %v: this is under way already", term)
 	}
 	r.endReignLocked()
-	r.promised, r.refusedBy = term, ledger.Term{}
+	r.promise.Term, r.refusedBy = term, ledger.Term{}
+	r.journal.promisedLocked(r.promise)
 	r.session, r.following = nil, following{}
-	g := &reign{term: term, opened: make(chan struct{}), links: make(map[string]*link)}
+	r.adopted.take() // what nobody has asked for is in the table, too
+	g := &reign{term: term, opened: make(chan struct{}), links: make(map[string]*link), stopRecording: func() {}}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	r.reign = g
-	asked := r.linkUpLocked()
 	r.publishLocked()
-	return g, asked, nil
+	if err := r.journal.awaitLocked(r.journal.queued); err != nil {
+		return nil, nil, err
+	}
+	if r.reign != g {
+		return nil, nil, fmt.Errorf("lead the mirror in term %v: %w", term, ErrNotLeading)
+	}
+	g.promised = true
+	return g, r.linkUpLocked(), nil
 }
 
 // linkUpLocked gives every known peer a link, and returns the new ones.
 func (r *Replicator) linkUpLocked() []*link {
 	g := r.reign
-	if g == nil {
+	if g == nil || !g.promised {
 		return nil
 	}
 	var added []*link
 	for _, peer := range r.peers.Known() {
-		if peer.ID == r.config.NodeID || g.links[peer.ID] != nil {
-			continue
+		if k := r.linkToLocked(g, peer.ID); k != nil {
+			added = append(added, k)
 		}
-		k := newLink(r, g, peer.ID)
-		g.links[peer.ID] = k
-		r.links.Go(k.run)
-		added = append(added, k)
 	}
 	return added
+}
+
+// linkToLocked gives a peer a link, or returns nil if it has one.
+func (r *Replicator) linkToLocked(g *reign, peer string) *link {
+	if peer == r.config.NodeID || g.links[peer] != nil {
+		return nil
+	}
+	k := newLink(r, g, peer)
+	g.links[peer] = k
+	r.links.Go(k.run)
+	return k
 }
 
 func (r *Replicator) seal(ctx context.Context, g *reign, asked []*link) (Lead, error) {
@@ -141,6 +164,7 @@ func (r *Replicator) seal(ctx context.Context, g *reign, asked []*link) (Lead, e
 	if r.reign != g {
 		return Lead{}, ErrNotLeading
 	}
+	g.told = true
 	lead.Sealed, lead.Entries = g.base, r.table.Entries()
 	r.log.Info("mirror: leading", "term", g.term.String(), "sealed", g.base.String(), "inflight", len(lead.Entries),
 		"takenfrom", lead.TakenFrom, "standbys", g.members())
@@ -150,8 +174,8 @@ func (r *Replicator) seal(ctx context.Context, g *reign, asked []*link) (Lead, e
 
 // offer is what a link has learned from its peer's answer.
 type offer struct {
-	link     *link
-	position ledger.Position
+	link   *link
+	answer Answer
 }
 
 // askAll waits until every link has its answer or has failed. A link gives up after the seal timeout.
@@ -159,9 +183,9 @@ func askAll(ctx context.Context, g *reign, asked []*link) ([]offer, error) {
 	var offers []offer
 	for _, k := range asked {
 		select {
-		case position, answered := <-k.answer:
+		case answer, answered := <-k.answer:
 			if answered {
-				offers = append(offers, offer{k, position})
+				offers = append(offers, offer{k, answer})
 			}
 		case <-g.ctx.Done():
 			return nil, ErrNotLeading
@@ -177,10 +201,10 @@ func (r *Replicator) takeMostComplete(ctx context.Context, g *reign, offers []of
 	failed := make(map[*link]bool)
 	for {
 		r.mu.Lock()
-		most := offer{position: r.table.Position()}
+		most := offer{answer: Answer{Position: r.table.Position()}}
 		r.mu.Unlock()
 		for _, o := range offers {
-			if !failed[o.link] && most.position.Less(o.position) {
+			if !failed[o.link] && most.answer.Position.Less(o.answer.Position) {
 				most = o
 			}
 		}
@@ -197,7 +221,7 @@ func (r *Replicator) takeMostComplete(ctx context.Context, g *reign, offers []of
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		r.log.Warn("mirror: a peer has more, but its table cannot be fetched", "peer", most.link.peer, "position", most.position.String(), "error", err)
+		r.log.Warn("mirror: a peer has more, but its table cannot be fetched", "peer", most.link.peer, "position", most.answer.Position.String(), "error", err)
 		failed[most.link] = true
 	}
 }
@@ -212,7 +236,7 @@ func (r *Replicator) pull(ctx context.Context, g *reign, from offer) error {
 
 	restorer := ledger.NewRestorer(r.config.Limits)
 	var table *ledger.Table
-	err := r.peers.Pull(ctx, from.link.peer, Hello{Node: r.config.NodeID, Term: g.term}, func(c *ledger.Chunk) (err error) {
+	err := r.peers.Pull(ctx, from.link.peer, Hello{Node: r.config.NodeID, Term: g.term}, nil, func(c *ledger.Chunk) (err error) {
 		silence.Reset(r.config.LagTimeout)
 		table, err = restorer.Add(c)
 		return err
@@ -223,7 +247,7 @@ func (r *Replicator) pull(ctx context.Context, g *reign, from offer) error {
 		}
 		return err
 	}
-	if table == nil || table.Position().Less(from.position) {
+	if table == nil || table.Position().Less(from.answer.Position) {
 		return errors.New("the table ends before the position that was offered")
 	}
 	r.mu.Lock()
@@ -232,6 +256,7 @@ func (r *Replicator) pull(ctx context.Context, g *reign, from offer) error {
 		return ErrNotLeading
 	}
 	r.table = table
+	r.journal.replacedLocked(table)
 	return nil
 }
 
@@ -252,12 +277,27 @@ func (r *Replicator) open(g *reign, offers []offer) error {
 		return err
 	}
 	g.log.push(begun)
+	r.journal.changedLocked(r.table, &begun.Op)
+	members, last := r.firstSetLocked(offers)
+	g.effective = Record{Term: g.term, Members: members}
+	for _, id := range g.effective.Members {
+		// Who has not answered is waited for as if it had fallen silent now.
+		r.linkToLocked(g, id)
+	}
+	for id, k := range g.links {
+		k.member, k.has, k.quietFrom, k.knows = g.effective.Has(id), g.base.Index, time.Now(), []Record{last}
+	}
 	for _, o := range offers {
 		// Enrolled here, they all count before the first of them can acknowledge anything.
-		o.link.enrolLocked(o.position)
+		o.link.has = 0
+		o.link.enrolLocked(o.answer.Position)
 	}
 	g.leading = true
 	close(g.opened)
+	if wanted := g.wantedLocked(r, time.Now()); wanted != nil {
+		r.proposeLocked(g, wanted)
+	}
+	r.takeEffectLocked(g, time.Now())
 	g.advanceLocked(r)
 	r.publishLocked()
 	return nil
@@ -283,9 +323,14 @@ func (r *Replicator) awaitStandbys(ctx context.Context, g *reign, offers []offer
 
 // warnIfAloneLocked says once that nobody else holds what is written from now on.
 func (r *Replicator) warnIfAloneLocked(g *reign) {
-	if g.alone || g.members() > 0 {
+	if g.alone || !g.told || g.members() > 0 {
 		return
 	}
 	g.alone = true
+	if g.shortLocked(r) {
+		r.log.Warn("mirror: too few standbys are in sync, nothing is committed until there are more (cachesync.alone=wait)",
+			"term", g.term.String(), "want", r.config.MinInSync)
+		return
+	}
 	r.log.Warn("mirror: no standby is in sync, going on alone: messages in flight are held by this node only", "term", g.term.String())
 }

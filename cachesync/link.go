@@ -28,44 +28,72 @@ var (
 	errNoAnswer = errors.New("does not answer")
 	errReignEnd = errors.New("this node does not lead any more")
 	errBadAck   = errors.New("acknowledges what was never sent")
+	errBehind   = errors.New("it came back with less than it had")
 )
 
 // link is the line from the master to one standby. It dials, sends what the standby lacks, and dials again
-// when that fails, as long as the reign lasts and the peer is known.
+// when that fails, as long as the reign lasts and the peer is known or commits wait for it.
 type link struct {
 	r     *Replicator
 	reign *reign
 	peer  string
 	// wake is signalled when there may be something to send.
 	wake chan struct{}
-	// answer gets the position of the first answer, and is closed if the first attempt fails.
-	answer chan ledger.Position
+	// answer gets the first answer, and is closed if the first attempt fails.
+	answer chan Answer
 	// tried is closed when the peer is in sync for the first time, or when the first attempt has failed.
 	tried     chan struct{}
 	triedOnce sync.Once
 	asked     bool // the first attempt is over; only run uses it
 	complaint string
 
-	// The rest is guarded by Replicator.mu and begins anew with each stream.
+	// The rest is guarded by Replicator.mu. First what outlives a stream:
+
+	// Commits wait for it if any of these holds. holding: it is about to join. member: it is in the effective in-sync set.
+	// believes: it may have heard of a set that it is in, and not yet of one that it is not in.
+	holding, member, believes bool
+	// knows are the sets that it may go by: the last one that it has acknowledged and was in, and those sent since.
+	knows []Record
+	// has is the index up to which the standby has acknowledged this reign's log.
+	has uint64
+	// gone: its process has ended. behind: it has come back with less than it had.
+	gone, behind bool
+	// quietFrom is since when the master waits for a sign of life; zero if it does not.
+	quietFrom time.Time
+	// steadyFrom is since when it has certainly heard the master all the time; zero if it may not have. acks counts towards
+	// that.
+	steadyFrom, lastAck time.Time
+	acks                int
+	// recorded is the version of the last in-sync set that it has acknowledged.
+	recorded     uint64
+	acknowledged ledger.Position
+
+	// And what begins anew with each one.
 
 	stream *lane // nil while the peer is not connected
-	// floor is the index up to which the standby needs nothing more, next the one to be sent next.
+	// floor is the index after which the log is kept for it, next the one to be sent next.
 	floor, next uint64
 	snapshot    *ledger.Snapshot // still to be sent
-	// holding: commits wait for it. member: it also has all that is committed, and is told so.
-	holding, member bool
-	tell            bool // it does not know yet that it is a member
-	acknowledged    ledger.Position
-	underway        fifo[int] // sizes of the messages that are not answered yet
-	underwayBytes   int
-	// since is when the master began to wait for the oldest of them.
-	since time.Time
+	foreign     bool             // it holds something on a log of its own, which is taken before the snapshot is
+	tell        bool             // it does not know yet that it is a member
+	told        uint64           // version of the last in-sync set that was sent
+	underway    fifo[message]    // what is not answered yet
+	// underwayBytes is the size of all of it.
+	underwayBytes int
+}
+
+// message is one that is under way.
+type message struct {
+	bytes  int
+	record uint64 // version of the in-sync set in it, or 0
+	out    bool   // and the standby is not in that
 }
 
 // lane is one stream of a link.
 type lane struct {
 	cancel context.CancelCauseFunc
-	// farewell: the standby is out of the set and is told so before the stream ends.
+	// farewell: the stream ends because the standby is silent; it is told that the master goes on if the line still carries
+	// anything.
 	farewell bool
 }
 
@@ -73,7 +101,7 @@ func newLink(r *Replicator, g *reign, peer string) *link {
 	return &link{
 		r: r, reign: g, peer: peer,
 		wake:   make(chan struct{}, 1),
-		answer: make(chan ledger.Position, 1),
+		answer: make(chan Answer, 1),
 		tried:  make(chan struct{}),
 	}
 }
@@ -90,10 +118,9 @@ func (k *link) settleTried() { k.triedOnce.Do(func() { close(k.tried) }) }
 // run is the link's goroutine.
 func (k *link) run() {
 	defer k.settleTried()
-	pause := redialFirst
+	pause, hurried := redialFirst, false
 	for {
-		started := time.Now()
-		err := k.once()
+		connected, err := k.once()
 		if !k.asked {
 			k.asked = true
 			close(k.answer)
@@ -105,14 +132,15 @@ func (k *link) run() {
 		if k.reign.ctx.Err() != nil || !k.report(err) {
 			return
 		}
-		if time.Since(started) > redialLast {
+		if connected {
 			pause = redialFirst
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-k.reign.ctx.Done():
-			timer.Stop()
+		if connected && !hurried {
+			// Dialled again at once, a process that has ended is known as such.
+			hurried = true
+			continue
+		}
+		if hurried = false; !sleep(k.reign.ctx, pause) {
 			return
 		}
 		pause = min(2*pause, redialLast)
@@ -129,6 +157,13 @@ func (k *link) report(err error) bool {
 	// Looked at with the lock, so that a peer that comes back now either keeps this link or is given a new one.
 	k.r.mu.Lock()
 	defer k.r.mu.Unlock()
+	if errors.Is(err, ErrGone) {
+		k.gone, k.holding = true, false
+		k.r.reviewLocked(k.reign)
+	}
+	if k.reign.countsLocked(k) {
+		return true
+	}
 	for _, peer := range k.r.peers.Known() {
 		if peer.ID == k.peer {
 			return true
@@ -138,8 +173,8 @@ func (k *link) report(err error) bool {
 	return false
 }
 
-// once dials and replicates until the stream breaks.
-func (k *link) once() error {
+// once dials and replicates until the stream breaks. connected reports whether there was a stream.
+func (k *link) once() (connected bool, err error) {
 	ctx, cancel := context.WithCancelCause(k.reign.ctx)
 	defer cancel(nil)
 	patience := k.r.config.LagTimeout
@@ -147,24 +182,25 @@ func (k *link) once() error {
 		patience = k.r.config.SealTimeout
 	}
 	timer := time.AfterFunc(patience, func() { cancel(errNoAnswer) })
-	stream, position, err := k.r.peers.Replicate(ctx, k.peer, Hello{Node: k.r.config.NodeID, Term: k.reign.term})
+	hello := Hello{Node: k.r.config.NodeID, Term: k.reign.term}
+	stream, answer, err := k.r.peers.Replicate(ctx, k.peer, hello)
 	if !timer.Stop() {
-		return errNoAnswer
+		return false, errNoAnswer
 	}
 	if err != nil {
 		k.refused(err)
-		return err
+		return false, err
 	}
 	if !k.asked {
 		k.asked = true
-		k.answer <- position
+		k.answer <- answer
 	}
 	select {
 	case <-k.reign.opened:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return true, context.Cause(ctx)
 	}
-	return k.replicate(ctx, cancel, stream, position)
+	return true, k.replicate(ctx, cancel, stream, answer.Position)
 }
 
 // refused ends the reign if the peer knows a higher term.
@@ -181,20 +217,26 @@ func (k *link) refused(err error) {
 func (k *link) enrolLocked(position ledger.Position) {
 	g := k.reign
 	k.stream = &lane{}
-	k.holding, k.member, k.tell, k.acknowledged = false, false, false, position
-	k.underway, k.underwayBytes, k.since = fifo[int]{}, 0, time.Time{}
-	k.snapshot = nil
+	k.tell, k.told, k.acknowledged = true, 0, position
+	k.underway, k.underwayBytes = fifo[message]{}, 0
+	k.steadyFrom, k.acks = time.Time{}, 0
+	k.quietFrom, k.gone, k.snapshot, k.foreign = time.Time{}, false, nil, false
 	onOurLog := position == g.positionAt(position.Index) && position.Index <= g.log.last()
-	if onOurLog && position.Index >= g.log.before {
-		k.floor = position.Index
+	if onOurLog && position.Index >= g.log.before && position.Index >= k.has {
+		k.behind = false
+		k.floor, k.has = position.Index, position.Index
 	} else {
-		if g.base.Less(position) && position.Term != g.term {
-			k.r.log.Warn("mirror: a standby came too late for the seal with a later position than it; what only that standby held is dropped",
-				"peer", k.peer, "position", position.String(), "sealed", g.base.String())
-		}
-		k.snapshot = k.r.table.Snapshot()
-		k.floor = k.snapshot.Position().Index
+		k.behind, k.holding = true, false
+		k.foreign = !k.r.table.Log().Holds(position)
+		k.snapshotLocked()
 	}
+	k.next = k.floor + 1
+}
+
+// snapshotLocked takes the snapshot that the standby gets, in place of an earlier one. The log is kept from there on.
+func (k *link) snapshotLocked() {
+	k.snapshot = k.r.table.Snapshot()
+	k.floor = k.snapshot.Position().Index
 	k.next = k.floor + 1
 }
 
@@ -207,69 +249,46 @@ func (k *link) replicate(ctx context.Context, cancel context.CancelCauseFunc, st
 	}
 	if k.stream == nil {
 		k.enrolLocked(position)
+		k.r.reviewLocked(k.reign)
 	}
 	k.stream.cancel = cancel
-	snapshot := k.snapshot
-	k.snapshot = nil
 	k.r.mu.Unlock()
 
 	var receiving sync.WaitGroup
 	receiving.Go(func() { cancel(k.receive(stream)) })
-	if err := k.send(ctx, stream, snapshot); !errors.Is(err, io.EOF) {
+	if err := k.send(ctx, stream, position); !errors.Is(err, io.EOF) {
 		cancel(err)
 	}
 	// After an EOF the receiving half knows why, and ends by itself.
 	receiving.Wait()
 	cause := context.Cause(ctx)
 	k.refused(cause)
-	k.detach(cause)
+	k.detach()
 	return cause
 }
 
-// detach takes the standby out of everything that waits for it.
-func (k *link) detach(cause error) {
+// detach ends a stream. Commits go on to wait for a standby that they have waited for, until it is back or left out.
+func (k *link) detach() {
 	k.r.mu.Lock()
 	defer k.r.mu.Unlock()
-	k.leaveLocked(cause)
-	k.stream = nil
+	k.stream, k.snapshot = nil, nil
+	if k.quietFrom.IsZero() {
+		k.quietFrom = time.Now()
+	}
+	k.holding = k.holding && (k.member || k.believes)
 	if k.r.reign == k.reign {
 		k.reign.advanceLocked(k.r)
+		k.r.publishLocked()
 	}
 }
 
-// leaveLocked takes the standby out of the in-sync set.
-func (k *link) leaveLocked(cause error) {
-	counted, member := k.holding, k.member
-	k.holding, k.member, k.tell = false, false, false
-	if k.r.reign != k.reign || !counted {
-		return
-	}
-	if member {
-		k.r.log.Warn("mirror: a standby is out of sync, going on without it", "peer", k.peer, "reason", cause)
-	}
-	k.reign.advanceLocked(k.r)
-	k.r.warnIfAloneLocked(k.reign)
-	k.r.publishLocked()
-}
-
-// expelLocked ends a stream whose standby is silent. What waits for it goes on at once; the standby is told
-// if the line still carries anything.
+// expelLocked ends a stream whose standby is silent. The link dials again.
 func (k *link) expelLocked() {
 	lane := k.stream
 	if lane == nil || lane.farewell || lane.cancel == nil {
 		return
 	}
-	k.leaveLocked(errSilent)
 	lane.farewell = true
 	k.wakeUp()
 	time.AfterFunc(k.r.config.LagTimeout/4, func() { lane.cancel(errSilent) })
-}
-
-// patienceLocked returns how long the master still waits for an acknowledgement, if it waits for one.
-func (k *link) patienceLocked(now time.Time) (time.Duration, bool) {
-	if k.stream == nil || k.stream.farewell || k.underway.len() == 0 {
-		return 0, false
-	}
-	patience := k.r.config.LagTimeout + time.Duration(k.underwayBytes>>20)*patiencePerMiB
-	return k.since.Add(patience).Sub(now), true
 }

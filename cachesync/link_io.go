@@ -2,32 +2,34 @@ package cachesync
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/understudy-ha/understudy/cachesync/ledger"
 )
 
-// send is the sending half of a stream: the snapshot if there is one, then batches, signs of life between.
-func (k *link) send(ctx context.Context, stream Stream, snapshot *ledger.Snapshot) error {
-	if snapshot != nil {
-		for chunk := range snapshot.Chunks(k.r.config.MessageBytes) {
-			if err := k.awaitWindow(ctx, chunk.Size()); err != nil {
-				return err
-			}
-			if err := stream.SendChunk(&chunk); err != nil {
-				return err
-			}
-		}
-	}
-	life := time.NewTicker(k.r.config.LagTimeout / 4)
-	defer life.Stop()
+// send is the sending half of a stream: what the in-sync set is, the snapshot if there is one, then batches, signs of life
+// between.
+func (k *link) send(ctx context.Context, stream Stream, position ledger.Position) error {
 	var batch Batch
+	if err := k.sendFirst(stream, &batch); err != nil {
+		return err
+	}
+	if err := k.adopt(ctx, stream, &batch, position); err != nil {
+		return err
+	}
+	if err := k.sendSnapshot(ctx, stream); err != nil {
+		return err
+	}
+	// The standby hears at least every quarter of the lag timeout.
+	life := time.NewTicker(k.r.config.LagTimeout / 8)
+	defer life.Stop()
 	quiet := true // nothing was sent since the last tick
 	for due := false; ; {
 		send, farewell := k.nextBatch(&batch, due)
 		if farewell {
 			// The standby may be deaf; its stream ends anyway.
-			_ = stream.SendBatch(&Batch{})
+			_ = stream.SendBatch(&batch)
 			return errSilent
 		}
 		if send {
@@ -49,13 +51,49 @@ func (k *link) send(ctx context.Context, stream Stream, snapshot *ledger.Snapsho
 	}
 }
 
+// sendFirst tells a standby whether it is in the in-sync set: before that it cannot rely on what another master has told
+// it. What it lacks goes with it, if that is no snapshot.
+func (k *link) sendFirst(stream Stream, batch *Batch) error {
+	k.r.mu.Lock()
+	k.fillLocked(batch)
+	size := 0
+	if k.snapshot == nil {
+		size = k.takeLocked(batch)
+	}
+	k.bookLocked(size, batch)
+	k.r.mu.Unlock()
+	err := stream.SendBatch(batch)
+	clear(batch.Entries)
+	return err
+}
+
+// sendSnapshot sends the snapshot if there is one.
+func (k *link) sendSnapshot(ctx context.Context, stream Stream) error {
+	k.r.mu.Lock()
+	snapshot := k.snapshot
+	k.snapshot = nil
+	k.r.mu.Unlock()
+	if snapshot == nil {
+		return nil
+	}
+	for chunk := range snapshot.Chunks(k.r.config.MessageBytes) {
+		if err := k.awaitWindow(ctx, chunk.Size()); err != nil {
+			return err
+		}
+		if err := stream.SendChunk(&chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // awaitWindow waits for room in the window and books a message of that size.
 func (k *link) awaitWindow(ctx context.Context, size int) error {
 	for {
 		k.r.mu.Lock()
 		room := k.underway.len() < window
 		if room {
-			k.bookLocked(size)
+			k.bookLocked(size, nil)
 		}
 		k.r.mu.Unlock()
 		if room {
@@ -69,12 +107,41 @@ func (k *link) awaitWindow(ctx context.Context, size int) error {
 	}
 }
 
-func (k *link) bookLocked(size int) {
-	if k.underway.len() == 0 {
-		k.since = time.Now()
+// bookLocked notes a message that is about to be sent.
+func (k *link) bookLocked(size int, batch *Batch) {
+	m := message{bytes: size}
+	if batch != nil && batch.Record != nil {
+		m.record, m.out = batch.Record.Version, !batch.Record.Has(k.peer)
+		if !m.out {
+			k.believes, k.knows = true, append(k.knows, *batch.Record)
+		}
 	}
-	k.underway.push(size)
+	if k.underway.len() == 0 {
+		k.quietFrom = time.Now()
+	}
+	k.underway.push(m)
 	k.underwayBytes += size
+}
+
+// fillLocked sets everything of a batch but the entries.
+func (k *link) fillLocked(b *Batch) {
+	g := k.reign
+	b.Entries, b.Member, b.Committed, b.Record = b.Entries[:0], k.member && !k.behind, ledger.Position{}, nil
+	k.tell = false
+	if b.Member {
+		b.Committed = g.positionAt(g.committed)
+	}
+	if k.setDueLocked() {
+		record := g.proposed
+		b.Record, k.told = &record, record.Version
+	}
+}
+
+// setDueLocked reports whether the standby is to be told of another in-sync set. Who has come back with less than it had is
+// not told that it is in one: it will be left out as soon as that can be.
+func (k *link) setDueLocked() bool {
+	proposed := k.reign.proposed
+	return k.told < proposed.Version && !(k.behind && proposed.Has(k.peer))
 }
 
 // nextBatch fills the batch with what the standby lacks, and reports whether to send it. With life it is
@@ -84,23 +151,26 @@ func (k *link) nextBatch(b *Batch, life bool) (send, farewell bool) {
 	defer k.r.mu.Unlock()
 	g := k.reign
 	if k.stream.farewell {
+		k.fillLocked(b)
 		return false, true
 	}
 	if k.r.reign != g || k.underway.len() >= window {
 		return false, false
 	}
-	if k.next > g.log.last() && !k.tell && !life {
+	if k.next > g.log.last() && !k.tell && !k.setDueLocked() && !life {
 		return false, false
 	}
-	var size int
-	b.Entries, size = g.log.take(b.Entries[:0], k.next-1, k.r.config.MessageBytes)
-	k.next += uint64(len(b.Entries))
-	b.Member, b.Committed, k.tell = k.member, ledger.Position{}, false
-	if k.member {
-		b.Committed = g.positionAt(g.committed)
-	}
-	k.bookLocked(size)
+	k.fillLocked(b)
+	k.bookLocked(k.takeLocked(b), b)
 	return true, false
+}
+
+// takeLocked puts the next entries into the batch and returns their size.
+func (k *link) takeLocked(b *Batch) int {
+	var size int
+	b.Entries, size = k.reign.log.take(b.Entries, k.next-1, k.r.config.MessageBytes)
+	k.next += uint64(len(b.Entries))
+	return size
 }
 
 // receive is the receiving half of a stream.
@@ -128,27 +198,49 @@ func (k *link) acknowledge(position ledger.Position) error {
 	if k.underway.len() == 0 || ours && position.Index >= k.next {
 		return errBadAck
 	}
-	k.underwayBytes -= k.underway.all()[0]
+	answered := k.underway.all()[0]
+	k.underwayBytes -= answered.bytes
 	k.underway.drop(1)
-	k.since = time.Now()
+	now := time.Now()
+	if k.quietFrom = (time.Time{}); k.underway.len() > 0 {
+		k.quietFrom = now
+	}
 	k.acknowledged = position
+	k.steadyLocked(now)
 	k.wakeUp()
-	if !ours || position.Index < k.floor || k.stream.farewell {
-		return nil // a sign of life: still within its snapshot, or out of the set already
+	review := answered.record > k.recorded
+	k.recorded = max(k.recorded, answered.record)
+	if answered.record > 0 {
+		k.knows = slices.DeleteFunc(k.knows, func(r Record) bool { return r.Term != g.term || r.Version < answered.record })
 	}
-	k.floor = position.Index
-	if !k.holding && k.nearlyCaughtUpLocked() {
-		// From here on commits wait for it, so that what it lacks can only shrink.
-		k.holding = true
+	if answered.out && answered.record == k.told {
+		k.believes = false
 	}
-	g.advanceLocked(k.r)
-	if k.holding && !k.member && (k.floor >= g.committed || k.r.config.Mode == Async) {
-		k.member, k.tell, g.alone = true, true, false
-		k.r.log.Info("mirror: a standby is in sync", "peer", k.peer, "position", position.String())
-		k.settleTried()
-		k.r.publishLocked()
+	if ours && position.Index >= k.floor && !k.stream.farewell {
+		k.floor, k.has, k.behind = position.Index, position.Index, false
+		if !k.holding && k.nearlyCaughtUpLocked() {
+			// From here on commits wait for it, so that what it lacks can only shrink.
+			k.holding, review = true, true
+		}
+		review = review || !g.proposed.Has(k.peer)
+		g.advanceLocked(k.r)
+		k.inSyncLocked()
+	}
+	if review {
+		k.r.reviewLocked(g)
 	}
 	return nil
+}
+
+// steadyLocked notes an acknowledgement. With its second one in a row a standby has heard an answer to the first.
+func (k *link) steadyLocked(now time.Time) {
+	if k.acks > 0 && now.Sub(k.lastAck) > k.r.config.LagTimeout/2 {
+		k.steadyFrom, k.acks = time.Time{}, 0
+	}
+	k.lastAck = now
+	if k.acks++; k.acks == 2 {
+		k.steadyFrom = now
+	}
 }
 
 // nearlyCaughtUpLocked: what the standby lacks fits into one batch.

@@ -3,10 +3,13 @@ package cachesync_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +34,28 @@ type network struct {
 	healed chan struct{} // closed and replaced when a cut ends
 	breaks []func()      // of the streams that are open
 	pulls  int
+	words  map[[2]string]heard // by who has heard whom
+	disks  map[string]*disk    // of the nodes that keep their table
+	mutant mutant
+}
+
+// mutant is a rule that the network breaks, to see that it is noticed.
+type mutant string
+
+const (
+	sound mutant = ""
+	// dropRecords: standbys are not told what the in-sync set is, and acknowledge it all the same.
+	dropRecords mutant = "drop the record"
+	// commitEarly: a record is acknowledged before the standby has it.
+	commitEarly mutant = "commit before recording"
+	// neverOut: standbys believe to be in sync however long they have heard nothing.
+	neverOut mutant = "forget the self-exclusion"
+)
+
+// heard is what somebody has said of its standing, and when.
+type heard struct {
+	word cachesync.Word
+	at   time.Time
 }
 
 // node is one process of a node: what is killed does not come back, another one with the same id does.
@@ -38,6 +63,7 @@ type node struct {
 	*cachesync.Replicator
 	id      string
 	net     *network
+	store   *diskStore // nil in memory
 	changed chan struct{}
 	asked   atomic.Pointer[func()] // called when Known has looked
 	run     context.CancelFunc     // ends Run
@@ -54,6 +80,7 @@ func newNetwork(t *testing.T, seed uint64, change func(*cachesync.Config)) *netw
 	return &network{
 		t: t, config: config, log: func(string) *slog.Logger { return slog.New(slog.DiscardHandler) },
 		random: rand.New(rand.NewPCG(seed, 7)), nodes: make(map[string]*node), cuts: make(map[[2]string]bool), healed: make(chan struct{}),
+		words: make(map[[2]string]heard), disks: make(map[string]*disk),
 	}
 }
 
@@ -62,9 +89,17 @@ func (n *network) start(id string) *node {
 	n.t.Helper()
 	config := n.config
 	config.NodeID = id
+	if n.mutant == neverOut && id != "a" {
+		config.LagTimeout = time.Hour
+	}
 	p := &node{id: id, net: n, changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	parts := cachesync.Parts{Peers: p, Log: n.log(id)}
+	if d := n.disks[id]; d != nil {
+		p.store = d.open(n)
+		parts.Store = p.store
+	}
 	var err error
-	if p.Replicator, err = cachesync.New(config, p, n.log(id)); err != nil {
+	if p.Replicator, err = cachesync.New(config, parts); err != nil {
 		n.t.Fatal(err)
 	}
 	p.life, p.end = context.WithCancel(context.Background())
@@ -76,11 +111,36 @@ func (n *network) start(id string) *node {
 			n.t.Error(err)
 		}
 	}()
+	go p.speak(running)
 	n.mu.Lock()
 	n.nodes[id] = p
 	n.mu.Unlock()
 	n.tellAll()
 	return p
+}
+
+// gossip is how often the nodes say what their standing is.
+const gossip = 50 * time.Millisecond
+
+// speak tells everybody of this node's standing until it ends.
+func (p *node) speak(ctx context.Context) {
+	tick := time.NewTicker(gossip)
+	defer tick.Stop()
+	for {
+		word, _ := p.Word()
+		p.net.mu.Lock()
+		for id := range p.net.nodes {
+			if !p.net.cuts[pair(p.id, id)] {
+				p.net.words[[2]string{id, p.id}] = heard{word, time.Now()}
+			}
+		}
+		p.net.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (n *network) tellAll() {
@@ -94,6 +154,15 @@ func (n *network) tellAll() {
 	}
 }
 
+// describe says who lives and what is cut.
+func (n *network) describe() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return fmt.Sprint("alive ", slices.Sorted(maps.Keys(n.nodes)), " cut ", slices.SortedFunc(maps.Keys(n.cuts), func(a, b [2]string) int {
+		return strings.Compare(a[0]+a[1], b[0]+b[1])
+	}))
+}
+
 // kill ends a process and waits for it. It has stopped working before its streams break.
 func (n *network) kill(p *node) {
 	n.mu.Lock()
@@ -101,6 +170,9 @@ func (n *network) kill(p *node) {
 		delete(n.nodes, p.id)
 	}
 	n.mu.Unlock()
+	if p.store != nil {
+		p.store.dead.Store(true) // what is not on the disk by now never will be
+	}
 	p.run()
 	<-p.ended
 	p.end()
@@ -190,7 +262,7 @@ func (n *network) find(id string) (*node, error) {
 	if p := n.nodes[id]; p != nil {
 		return p, nil
 	}
-	return nil, errors.New("connection refused")
+	return nil, cachesync.ErrGone
 }
 
 // Known implements cachesync.Peers.
@@ -207,9 +279,11 @@ func (p *node) others() []cachesync.Peer {
 	defer p.net.mu.Unlock()
 	var peers []cachesync.Peer
 	for id := range p.net.nodes {
-		if id != p.id {
-			peers = append(peers, cachesync.Peer{ID: id})
+		if id == p.id {
+			continue
 		}
+		said := p.net.words[[2]string{p.id, id}]
+		peers = append(peers, cachesync.Peer{ID: id, Word: said.word, Asked: said.at})
 	}
 	return peers
 }
@@ -227,34 +301,34 @@ func together(ctx context.Context, others ...context.Context) (context.Context, 
 }
 
 // Replicate implements cachesync.Peers.
-func (p *node) Replicate(ctx context.Context, peer string, hello cachesync.Hello) (cachesync.Stream, ledger.Position, error) {
+func (p *node) Replicate(ctx context.Context, peer string, hello cachesync.Hello) (cachesync.Stream, cachesync.Answer, error) {
 	to, err := p.net.find(peer)
 	if err != nil {
-		return nil, ledger.Position{}, err
+		return nil, cachesync.Answer{}, err
 	}
 	ctx, cancel := together(ctx, p.life, to.life)
 	if err := p.net.pass(ctx, p.id, peer); err != nil {
-		return nil, ledger.Position{}, err
+		return nil, cachesync.Answer{}, err
 	}
 	session, err := to.Accept(hello)
 	if err != nil {
 		cancel()
-		return nil, ledger.Position{}, err
+		return nil, cachesync.Answer{}, err
 	}
 	if err := p.net.pass(ctx, peer, p.id); err != nil {
 		session.Close()
-		return nil, ledger.Position{}, err
+		return nil, cachesync.Answer{}, err
 	}
-	s := &memStream{net: p.net, ctx: ctx, requests: make(chan any, 4), acks: make(chan ledger.Position, 64), failed: make(chan error, 1)}
+	s := &memStream{net: p.net, position: session.Answer().Position, ctx: ctx, requests: make(chan any, 4), acks: make(chan ledger.Position, 64), failed: make(chan error, 1)}
 	go s.serve(session, cancel, p.id, peer)
 	p.net.mu.Lock()
 	p.net.breaks = append(p.net.breaks, cancel)
 	p.net.mu.Unlock()
-	return s, session.Position(), nil
+	return s, session.Answer(), nil
 }
 
 // Pull implements cachesync.Peers.
-func (p *node) Pull(ctx context.Context, peer string, hello cachesync.Hello, chunk func(*ledger.Chunk) error) error {
+func (p *node) Pull(ctx context.Context, peer string, hello cachesync.Hello, beyond *ledger.Log, chunk func(*ledger.Chunk) error) error {
 	to, err := p.net.find(peer)
 	if err != nil {
 		return err
@@ -267,7 +341,7 @@ func (p *node) Pull(ctx context.Context, peer string, hello cachesync.Hello, chu
 	if err := p.net.pass(ctx, p.id, peer); err != nil {
 		return err
 	}
-	snapshot, err := to.Offer(hello)
+	snapshot, err := to.Offer(hello, beyond)
 	if err != nil {
 		return err
 	}
@@ -285,6 +359,7 @@ func (p *node) Pull(ctx context.Context, peer string, hello cachesync.Hello, chu
 // memStream is both ends of a stream.
 type memStream struct {
 	net      *network
+	position ledger.Position // that was acknowledged last
 	ctx      context.Context
 	requests chan any
 	acks     chan ledger.Position
@@ -302,6 +377,10 @@ func (s *memStream) serve(session *cachesync.Session, cancel context.CancelFunc,
 		case <-s.ctx.Done():
 			s.failed <- errors.New("broken")
 			return
+		}
+		early := s.mutate(request)
+		if early {
+			s.acks <- s.position
 		}
 		if s.net.pass(s.ctx, from, to) != nil {
 			s.failed <- errors.New("broken")
@@ -323,8 +402,28 @@ func (s *memStream) serve(session *cachesync.Session, cancel context.CancelFunc,
 			s.failed <- errors.New("broken")
 			return
 		}
-		s.acks <- position
+		s.position = position
+		if !early {
+			s.acks <- position
+		}
 	}
+}
+
+// mutate breaks a rule, and reports whether the message is acknowledged before it has arrived.
+func (s *memStream) mutate(request any) bool {
+	batch, ok := request.(*cachesync.Batch)
+	if !ok || batch.Record == nil {
+		return false
+	}
+	switch s.net.mutant {
+	case dropRecords:
+		if batch.Record.Version > 2 {
+			batch.Record = nil
+		}
+	case commitEarly:
+		return len(batch.Entries) == 0
+	}
+	return false
 }
 
 func (s *memStream) send(request any) error {
@@ -346,6 +445,10 @@ func (s *memStream) SendChunk(c *ledger.Chunk) error {
 func (s *memStream) SendBatch(b *cachesync.Batch) error {
 	batch := *b
 	batch.Entries = slices.Clone(b.Entries)
+	if b.Record != nil {
+		record := *b.Record
+		batch.Record = &record
+	}
 	return s.send(&batch)
 }
 

@@ -24,70 +24,148 @@ const positionInterval = 100 * time.Millisecond
 // Replicator keeps this node's copy of the table. It follows until Lead, and again after Follow or after a
 // peer has shown a higher term. All methods may be called from several goroutines.
 type Replicator struct {
-	config  Config
-	peers   Peers
-	log     *slog.Logger
-	settler *settler
-	links   sync.WaitGroup // the goroutines of all reigns; Run waits for them
+	config   Config
+	peers    Peers
+	recorder Recorder // may be nil
+	log      *slog.Logger
+	settler  *settler
+	links    sync.WaitGroup // the goroutines of all reigns; Run waits for them
+	adopted  adoptions
 
 	mu     sync.Mutex // guards everything below, and what reigns, links and sessions say that it guards
 	room   *sync.Cond // on mu: the backlog has shrunk, or the reign is over
 	closed bool
 	table  *ledger.Table
-	// promised is the highest term that this node has led or followed; lower ones are refused.
-	promised  ledger.Term
+	// promise is the highest term that this node has led or followed; lower ones are refused. With it goes the last in-sync
+	// set that this node has made or was told.
+	promise   Promise
 	refusedBy ledger.Term
 	reign     *reign   // nil unless sealing or leading
 	session   *Session // the master's stream, nil if there is none
 	following following
+	journal   *journal
 	changed   chan struct{} // closed and replaced at every change that others must hear of at once
 }
 
-// following is what this node knows of its own standing with a master.
-type following struct {
-	master string
-	// member: the master has said that commits wait for this node. It outlives the stream, because it is
-	// needed most when the master has just died; silence ends it.
-	member bool
-	heard  time.Time
+// Parts are what a Replicator works with.
+type Parts struct {
+	Peers Peers
+	// Store keeps the table on disk; nil keeps it in memory only. Whoever opened it closes it, after Run.
+	Store Store
+	// Recorder is nil without a quorum.
+	Recorder Recorder
+	Log      *slog.Logger
 }
 
-// New returns a Replicator with an empty table. Nothing happens before Run.
-func New(config Config, peers Peers, log *slog.Logger) (*Replicator, error) {
+// New returns a Replicator with the table that the store has kept, else with an empty one. Nothing happens before
+// Run.
+func New(config Config, parts Parts) (*Replicator, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	r := &Replicator{
-		config:  config,
-		peers:   peers,
-		log:     log,
-		settler: newSettler(),
-		table:   ledger.New(config.Limits),
-		changed: make(chan struct{}),
+		config:   config,
+		peers:    parts.Peers,
+		recorder: parts.Recorder,
+		log:      parts.Log,
+		settler:  newSettler(),
+		table:    ledger.New(config.Limits),
+		changed:  make(chan struct{}),
 	}
 	r.room = sync.NewCond(&r.mu)
+	r.journal = newJournal(parts.Store, &r.mu)
+	if parts.Store != nil {
+		if err := r.recover(parts.Store); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
 }
 
+// recover takes over what an earlier process has kept.
+func (r *Replicator) recover(store Store) error {
+	restorer := ledger.NewRestorer(r.config.Limits)
+	promise, err := store.Load(func(c *ledger.Chunk) error {
+		table, err := restorer.Add(c)
+		if table != nil {
+			r.table = table
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.promise = promise
+	position := r.table.Position()
+	if promise.Term.Less(position.Term) {
+		r.promise.Term = position.Term // the promise of a term comes first, so this is a store of old
+	}
+	r.journal.durable = position
+	r.log.Info("mirror: recovered from disk", "path", store.Path(), "messages", r.table.Len(), "bytes", r.table.Bytes(),
+		"finished", r.table.FinishedLen(), "position", position.String(), "insync", promise.Record.String())
+	return nil
+}
+
 // Run watches over the deadlines and answers commits until ctx ends. It is called once. When it returns, every
-// open commit has been settled and no goroutine is left.
+// open commit has been settled, what was written is in the store, and no goroutine is left. While the store is full what
+// is not written is given up; nobody was told that it is committed. It fails if the store does.
 func (r *Replicator) Run(ctx context.Context) error {
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
 		r.settler.run()
 	}()
+	if r.journal.store != nil {
+		go r.journal.run(&r.mu, r.writtenLocked)
+	}
 	r.watchOver(ctx)
 
 	r.mu.Lock()
 	r.closed = true
 	r.session = nil
 	r.endReignLocked()
+	r.journal.stopLocked()
 	r.mu.Unlock()
+	err := r.awaitJournal()
 	r.links.Wait()
 	r.settler.stop()
 	<-settled
+	return err
+}
+
+// awaitJournal waits until the store has everything, if there is room for it.
+func (r *Replicator) awaitJournal() error {
+	if r.journal.store == nil {
+		return nil
+	}
+	look := time.NewTicker(positionInterval)
+	defer look.Stop()
+	for r.journal.full() == nil {
+		select {
+		case <-r.journal.ended:
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if errors.Is(r.journal.failed, ErrClosed) {
+				return nil
+			}
+			return r.journal.failed
+		case <-look.C:
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.journal.failed = ErrClosed
+	r.journal.moved.Broadcast()
 	return nil
+}
+
+// writtenLocked hears that more is in the store.
+func (r *Replicator) writtenLocked() {
+	r.room.Broadcast()
+	if g := r.reign; g != nil && g.leading {
+		r.reviewLocked(g)
+		g.advanceLocked(r)
+	}
 }
 
 // watchOver starts links to new peers and ends what has been silent for too long.
@@ -101,6 +179,8 @@ func (r *Replicator) watchOver(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.journal.ended:
+			return // the store has failed
 		case <-r.peers.Changed():
 			r.mu.Lock()
 			r.linkUpLocked()
@@ -116,28 +196,33 @@ func (r *Replicator) expire(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next := r.config.LagTimeout
-	if r.following.member {
-		left := r.following.heard.Add(r.config.LagTimeout).Sub(now)
-		if left <= 0 {
-			r.following.member = false
-			r.publishLocked()
-		} else {
+	soon := func(left time.Duration) {
+		if left > 0 {
 			next = min(next, left)
 		}
+	}
+	if r.following.heard.IsZero() {
+		// nobody is followed
+	} else if left := r.following.heard.Add(r.config.LagTimeout).Sub(now); left > 0 {
+		soon(left)
+	} else if -left < r.config.LagTimeout {
+		r.publishLocked() // this node may count itself out
 	}
 	if r.reign == nil {
 		return next
 	}
 	for _, k := range r.reign.links {
-		left, waiting := k.patienceLocked(now)
-		switch {
-		case !waiting:
-		case left <= 0:
+		silence := k.silenceLocked(now)
+		if silence == 0 {
+			continue
+		}
+		soon(k.limitLocked() - silence)
+		soon(r.config.aloneAfter() - silence)
+		if silence >= k.limitLocked() {
 			k.expelLocked()
-		default:
-			next = min(next, left)
 		}
 	}
+	r.reviewLocked(r.reign)
 	return next
 }
 
@@ -155,14 +240,19 @@ func (r *Replicator) State() State {
 }
 
 func (r *Replicator) stateLocked() State {
-	s := State{Position: r.table.Position(), RefusedBy: r.refusedBy}
+	record := r.promise.Record
+	s := State{
+		Position: r.table.Position(), RefusedBy: r.refusedBy,
+		RecordTerm: record.Term, RecordVersion: record.Version, Recorded: record.Has(r.config.NodeID),
+	}
 	if g := r.reign; g != nil && g.leading {
 		s.Leading = true
 		s.InSync = g.committed == s.Position.Index
 		s.InSyncStandbys = g.members()
+		s.Alone, s.Waiting = s.InSyncStandbys == 0, g.shortLocked(r)
 		return s
 	}
-	s.InSync = r.following.member && time.Since(r.following.heard) < r.config.LagTimeout
+	s.InSync = r.inSyncLocked(time.Now())
 	return s
 }
 
@@ -216,9 +306,10 @@ func (r *Replicator) refusedLocked(g *reign, by ledger.Term, peer string) {
 	if r.reign != g || g == nil || !g.term.Less(by) {
 		return
 	}
-	if r.promised.Less(by) {
+	if r.promise.Term.Less(by) {
 		// Nobody may make this node write an older term than one it knows of.
-		r.promised = by
+		r.promise.Term = by
+		r.journal.promisedLocked(r.promise)
 	}
 	r.refusedBy = by
 	g.refused = &RefusedError{Peer: peer, Term: by}

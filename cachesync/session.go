@@ -14,39 +14,67 @@ var errSuperseded = errors.New("a newer stream of the same master has replaced t
 type Session struct {
 	r        *Replicator
 	hello    Hello
-	position ledger.Position
+	answer   Answer
 	restorer *ledger.Restorer // within a snapshot
+	// answered is when the last message was answered, or a little before.
+	answered time.Time
 }
 
 // Accept answers a master's hello: with a session that replaces an older one, or with a *RefusedError if
 // this node knows a higher term. Once a term has been accepted no lower one is, and a node that leads a
-// lower one stops.
+// lower one stops. With a store that is on disk before the answer.
 func (r *Replicator) Accept(hello Hello) (*Session, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.closed:
-		return nil, ErrClosed
-	case hello.Term.IsZero() || hello.Node == "":
-		return nil, &RefusedError{Peer: r.config.NodeID, Reason: "the hello has no term or no node id"}
-	case hello.Node == r.config.NodeID:
-		return nil, &RefusedError{Peer: r.config.NodeID, Reason: "the hello has this node's own id " + hello.Node + ": give one of them another node.id"}
-	case hello.Term.Node != hello.Node:
-		return nil, &RefusedError{Peer: r.config.NodeID, Reason: fmt.Sprintf("term %v is not one of node %s", hello.Term, hello.Node)}
-	case hello.Term.Less(r.promised):
-		return nil, &RefusedError{Peer: r.config.NodeID, Term: r.promised}
+	if err := r.acceptableLocked(hello); err != nil {
+		return nil, err
 	}
 	r.refusedLocked(r.reign, hello.Term, hello.Node)
-	r.promised = hello.Term
-	r.following = following{master: hello.Node, heard: time.Now()}
-	s := &Session{r: r, hello: hello, position: r.table.Position()}
+	if r.promise.Term != hello.Term {
+		r.promise.Term = hello.Term
+		r.journal.promisedLocked(r.promise)
+	}
+	if err := r.journal.awaitLocked(r.journal.queued); err != nil {
+		return nil, err
+	}
+	if err := r.acceptableLocked(hello); err != nil {
+		return nil, err // things have changed while the lock was not held
+	}
+	if r.following.term != hello.Term {
+		r.following = following{master: hello.Node, term: hello.Term}
+	}
+	s := &Session{r: r, hello: hello, answer: Answer{Position: r.table.Position(), Record: r.promise.Record}, answered: time.Now()}
 	r.session = s
 	r.publishLocked()
 	return s, nil
 }
 
-// Position is how far this node was when the session began. Nothing but the session has changed that since.
-func (s *Session) Position() ledger.Position { return s.position }
+// acceptableLocked says why a hello cannot be accepted, or nil.
+func (r *Replicator) acceptableLocked(hello Hello) error {
+	switch {
+	case r.closed:
+		return ErrClosed
+	case hello.Term.IsZero() || hello.Node == "":
+		return &RefusedError{Peer: r.config.NodeID, Reason: "the hello has no term or no node id"}
+	case hello.Node == r.config.NodeID:
+		return &RefusedError{Peer: r.config.NodeID, Reason: "the hello has this node's own id " + hello.Node + ": give one of them another node.id"}
+	case hello.Term.Node != hello.Node:
+		return &RefusedError{Peer: r.config.NodeID, Reason: fmt.Sprintf("term %v is not one of node %s", hello.Term, hello.Node)}
+	case hello.Term.Less(r.promise.Term):
+		return &RefusedError{Peer: r.config.NodeID, Term: r.promise.Term}
+	}
+	return nil
+}
+
+// Answer is what the master is told first: how far this node was when the session began, and what it knows of the
+// in-sync set. Nothing but the session has changed the table since.
+func (s *Session) Answer() Answer { return s.answer }
+
+// heardLocked notes a message: it was sent after the last answer had arrived.
+func (s *Session) heardLocked() {
+	s.r.following.heard = s.answered
+	s.answered = time.Now()
+}
 
 // Chunk takes a part of a snapshot. The table is replaced with the last one, whatever it was before: that
 // is how a node loses what nobody has sealed. It returns the position to acknowledge.
@@ -70,9 +98,19 @@ func (s *Session) Chunk(c *ledger.Chunk) (ledger.Position, error) {
 		}
 		s.restorer = nil
 		s.r.table = table
+		s.r.journal.replacedLocked(table)
 	}
-	s.r.following.heard = time.Now()
-	return s.r.table.Position(), nil
+	return s.settledLocked()
+}
+
+// settledLocked waits until what was just done is in the store, and returns the position to acknowledge.
+func (s *Session) settledLocked() (ledger.Position, error) {
+	position := s.r.table.Position()
+	if err := s.r.journal.awaitLocked(s.r.journal.queued); err != nil {
+		return ledger.Position{}, err
+	}
+	s.heardLocked()
+	return position, nil
 }
 
 // Batch applies log entries. An error means that this node's table does not fit, and that the stream must
@@ -90,13 +128,32 @@ func (s *Session) Batch(b *Batch) (ledger.Position, error) {
 		if err := s.r.table.Apply(&b.Entries[i]); err != nil {
 			return ledger.Position{}, err
 		}
+		s.r.journal.changedLocked(s.r.table, &b.Entries[i].Op)
 	}
-	s.r.following.heard = time.Now()
-	if s.r.following.member != b.Member {
-		s.r.following.member = b.Member
+	if b.Record != nil {
+		if err := s.recordLocked(*b.Record); err != nil {
+			return ledger.Position{}, err
+		}
+	}
+	if legacy := b.Member && s.r.promise.Record.Term != s.hello.Term; legacy != s.r.following.legacy {
+		s.r.following.legacy = legacy
 		s.r.publishLocked()
 	}
-	return s.r.table.Position(), nil
+	return s.settledLocked()
+}
+
+// recordLocked takes a new in-sync set.
+func (s *Session) recordLocked(record Record) error {
+	if record.Term != s.hello.Term || !record.Has(s.hello.Node) {
+		return fmt.Errorf("the in-sync set %v is not one of the master of term %v", record, s.hello.Term)
+	}
+	if !s.r.promise.Record.Less(record) {
+		return nil // sent again after the stream had broken
+	}
+	s.r.promise.Record = record
+	s.r.journal.promisedLocked(s.r.promise)
+	s.r.publishLocked()
+	return nil
 }
 
 // currentLocked fails if another stream has replaced this one.
@@ -106,8 +163,8 @@ func (s *Session) currentLocked() error {
 		return nil
 	case s.r.closed:
 		return ErrClosed
-	case s.hello.Term.Less(s.r.promised):
-		return &RefusedError{Peer: s.r.config.NodeID, Term: s.r.promised}
+	case s.hello.Term.Less(s.r.promise.Term):
+		return &RefusedError{Peer: s.r.config.NodeID, Term: s.r.promise.Term}
 	}
 	return errSuperseded
 }
@@ -121,15 +178,20 @@ func (s *Session) Close() {
 	}
 }
 
-// Offer gives the whole table to a node that is about to lead and that this node has accepted.
-func (r *Replicator) Offer(hello Hello) (*ledger.Snapshot, error) {
+// Offer gives the table to a node that this node has accepted: the whole of it, or with beyond what came in on no log
+// that the other one knows.
+func (r *Replicator) Offer(hello Hello, beyond *ledger.Log) (*ledger.Snapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case hello.Term.Less(r.promised):
-		return nil, &RefusedError{Peer: r.config.NodeID, Term: r.promised}
-	case hello.Term != r.promised || r.reign != nil:
+	case hello.Term.Less(r.promise.Term):
+		return nil, &RefusedError{Peer: r.config.NodeID, Term: r.promise.Term}
+	case hello.Term != r.promise.Term || r.reign != nil:
 		return nil, &RefusedError{Peer: r.config.NodeID, Reason: "the table is only given to a node that has said hello with the same term"}
 	}
-	return r.table.Snapshot(), nil
+	snapshot := r.table.Snapshot()
+	if beyond != nil {
+		snapshot = snapshot.Beyond(*beyond)
+	}
+	return snapshot, nil
 }

@@ -75,18 +75,26 @@ func (w *world) write() {
 			w.ending[op.MessageID] = true
 		}
 		w.open[op.MessageID]++
+		number := w.number
 		w.mu.Unlock()
-		p.Commit(term(w.number, p.id), op, false, func(r cachesync.Result, err error) {
+		p.Commit(term(number, p.id), op, false, func(r cachesync.Result, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.open[op.MessageID]--; w.open[op.MessageID] < 0 {
 				w.t.Errorf("%v of %s was settled twice", op.Kind, op.MessageID)
 			}
-			if op.Kind == ledger.Received && r == cachesync.Committed && !w.ending[op.MessageID] {
+			if op.Kind == ledger.Received && r == cachesync.Committed && number == w.number && !w.ending[op.MessageID] {
 				w.committed[op.MessageID] = true
 			}
 		})
 	}
+}
+
+// nextTerm counts; commits of an older term are not remembered any more.
+func (w *world) nextTerm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.number++
 }
 
 // holders are the nodes that hold everything committed: the master and those that it waits for.
@@ -97,7 +105,7 @@ func (w *world) holders() map[string]bool {
 	}
 	holders[w.master.id] = true
 	for _, p := range w.master.Status().Peers {
-		if p.InSync {
+		if p.InSync && w.nodes[p.ID] != nil { // it may have died a moment ago
 			holders[p.ID] = true
 		}
 	}
@@ -107,8 +115,8 @@ func (w *world) holders() map[string]bool {
 // lead makes a node master and checks that nothing committed is lost.
 func (w *world) lead(p *node) {
 	w.t.Helper()
-	w.number++
 	w.mu.Lock()
+	w.number++
 	want := make(map[string]bool, len(w.committed))
 	for id := range w.committed {
 		want[id] = true
@@ -238,7 +246,7 @@ func (w *world) promote(holders map[string]bool) {
 			w.lead(p)
 			return
 		}
-		w.number++
+		w.nextTerm()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -271,7 +279,7 @@ func TestSimulatePartitions(t *testing.T) {
 			case 2:
 				time.Sleep(w.config.LagTimeout)
 			case 3: // another node leads, whatever the old master thinks of that
-				w.number++
+				w.nextTerm()
 				p := w.nodes[w.ids[w.random.IntN(4)]]
 				if _, err := p.Lead(t.Context(), term(w.number, p.id)); err != nil {
 					t.Fatal(err)

@@ -13,6 +13,10 @@ type Status struct {
 	State State
 	// Entries and Bytes are the messages in flight, DedupeIDs the ids in the dedupe window.
 	Entries, Bytes, DedupeIDs int
+	// Record is the last in-sync set that this node knows.
+	Record Record
+	// Store is where the table is kept, empty if that is memory; Fault says why nothing can be written there.
+	Store, Fault string
 	// Master is the node whose mirror this is; empty if none is known.
 	Master string
 	// Peers is empty on a standby: only the master talks to all.
@@ -40,6 +44,13 @@ func (r *Replicator) Status() Status {
 		Bytes:     r.table.Bytes(),
 		DedupeIDs: r.table.FinishedLen(),
 		Master:    r.following.master,
+		Record:    r.promise.Record,
+	}
+	if r.journal.store != nil {
+		s.Store = r.journal.store.Path()
+		if full := r.journal.full(); full != nil {
+			s.Fault = full.Error()
+		}
 	}
 	g := r.reign
 	if g == nil || !g.leading {
@@ -50,9 +61,7 @@ func (r *Replicator) Status() Status {
 		p := PeerStatus{ID: k.peer, Connected: k.stream != nil, InSync: k.member, Acknowledged: k.acknowledged}
 		if k.stream != nil {
 			p.LagEntries = g.log.last() - k.floor
-			if k.underway.len() > 0 {
-				p.Lag = time.Since(k.since)
-			}
+			p.Lag = k.silenceLocked(time.Now())
 		}
 		s.Peers = append(s.Peers, p)
 	}

@@ -151,8 +151,8 @@ type Entry struct {
 	Payload []byte
 	// ReceivedMilli and ChangedMilli are the times of the first and of the last operation.
 	ReceivedMilli, ChangedMilli int64
-	// Position is that of the last change.
-	Position Position
+	// Position is that of the last change, Arrival that of Received. Arrival is zero if an older build has written it.
+	Position, Arrival Position
 	// Reason says why it is held.
 	Reason string
 	// PossibleDuplicate: Producing was reached at some time, so that a replay may be a repeat.

@@ -12,11 +12,12 @@ type Snapshot struct {
 	position Position
 	entries  []*Entry
 	finished []Finished
+	seals    Seals
 }
 
 // Snapshot returns the table as it is now.
 func (t *Table) Snapshot() *Snapshot {
-	s := &Snapshot{position: t.position, entries: make([]*Entry, 0, len(t.entries)), finished: t.finished.remembered()}
+	s := &Snapshot{position: t.position, seals: t.seals, entries: make([]*Entry, 0, len(t.entries)), finished: t.finished.remembered()}
 	for _, e := range t.entries {
 		s.entries = append(s.entries, e)
 	}
@@ -26,14 +27,18 @@ func (t *Table) Snapshot() *Snapshot {
 // Position is where the snapshot was taken.
 func (s *Snapshot) Position() Position { return s.position }
 
+// Seals is where the terms before it ended.
+func (s *Snapshot) Seals() Seals { return s.seals }
+
 func (s *Snapshot) sort() { sortByArrival(s.entries) }
 
-// Chunk is a part of a snapshot. The last one carries the position.
+// Chunk is a part of a snapshot. The last one carries the position and the seals.
 type Chunk struct {
 	Entries     []Entry
 	Finished    []Finished
 	First, Last bool
 	Position    Position
+	Seals       Seals
 }
 
 // Size is about what the chunk costs on the wire, in bytes.
@@ -80,7 +85,7 @@ func (s *Snapshot) Chunks(limit int) iter.Seq[Chunk] {
 			}
 			chunk.Finished = append(chunk.Finished, f)
 		}
-		chunk.Last, chunk.Position = true, s.position
+		chunk.Last, chunk.Position, chunk.Seals = true, s.position, s.seals
 		yield(chunk)
 	}
 }
@@ -144,5 +149,24 @@ func (r *Restorer) add(c *Chunk) (*Table, error) {
 		return nil, &SnapshotError{Reason: fmt.Sprintf("its position %v cannot be, its last entry has index %d", c.Position, r.top)}
 	}
 	t.position = c.Position
+	if err := checkSeals(c.Seals, c.Position); err != nil {
+		return nil, err
+	}
+	t.seals = c.Seals
 	return t, nil
+}
+
+// checkSeals wants ends in order, before the position.
+func checkSeals(s Seals, position Position) error {
+	last := Position{}
+	for _, end := range s.Ends {
+		if end.Index == 0 || !last.Term.Less(end.Term) || end.Index < last.Index || !end.Term.Less(position.Term) || end.Index >= position.Index {
+			return &SnapshotError{Reason: fmt.Sprintf("its seal %v cannot be, it follows %v and its position is %v", end, last, position)}
+		}
+		last = end
+	}
+	if len(s.Ends) > maxSeals || position.Term.Less(s.From) {
+		return &SnapshotError{Reason: fmt.Sprintf("its %d seals from term %v cannot be", len(s.Ends), s.From)}
+	}
+	return nil
 }

@@ -39,6 +39,7 @@ type Table struct {
 	entries  map[string]*Entry // the entries themselves are never changed, only replaced
 	bytes    int
 	finished window
+	seals    Seals
 }
 
 // New returns the empty table at position zero.
@@ -116,6 +117,9 @@ func (t *Table) Apply(e *LogEntry) error {
 		return err
 	}
 	t.finished.prune(e.Op.UnixMilli)
+	if e.Op.Kind == TermBegun {
+		t.seals = t.seals.with(t.position)
+	}
 	t.position = e.Position
 	t.change(&e.Op)
 	return nil
@@ -170,7 +174,7 @@ func (t *Table) change(op *Op) {
 		}
 		t.put(&Entry{
 			MessageID: op.MessageID, WorkflowID: op.WorkflowID, State: StateReceived, Payload: payload,
-			ReceivedMilli: op.UnixMilli, ChangedMilli: op.UnixMilli, Position: t.position,
+			ReceivedMilli: op.UnixMilli, ChangedMilli: op.UnixMilli, Position: t.position, Arrival: t.position,
 		})
 	case Done:
 		t.remove(old)

@@ -64,7 +64,7 @@ func TestLifeOfAnEntry(t *testing.T) {
 	check(w.write(ledger.Op{Kind: ledger.Producing, MessageID: "m", UnixMilli: 4}), ledger.Accept)
 	want := ledger.Entry{
 		MessageID: "m", WorkflowID: "w", State: ledger.StateProducing, Step: "s2", Payload: []byte("two"),
-		ReceivedMilli: 1, ChangedMilli: 4, Position: ledger.Position{Term: w.term, Index: 5}, PossibleDuplicate: true,
+		ReceivedMilli: 1, ChangedMilli: 4, Position: ledger.Position{Term: w.term, Index: 5}, Arrival: ledger.Position{Term: w.term, Index: 2}, PossibleDuplicate: true,
 	}
 	if got, _ := w.table.Entry("m"); !reflect.DeepEqual(got, want) {
 		t.Errorf("entry %+v\nwant %+v", got, want)

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
@@ -25,9 +30,15 @@ const (
 	windowBytes = 4 << 20
 )
 
-// dial makes a connection; it is established in the background, again and again, until it is closed.
-func dial(address string) (*grpc.ClientConn, error) {
+// dial makes a connection; it is established in the background, again and again, until it is closed. refused says whether the last attempt
+// found nobody at the address: the answer of a living machine whose process has ended.
+func dial(address string, refused *atomic.Bool) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+			refused.Store(errors.Is(err, syscall.ECONNREFUSED))
+			return conn, err
+		}),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -48,14 +59,25 @@ func dial(address string) (*grpc.ClientConn, error) {
 }
 
 // Replicate implements cachesync.Peers.
-func (h *Hub) Replicate(ctx context.Context, peer string, hello cachesync.Hello) (cachesync.Stream, ledger.Position, error) {
-	client, err := h.peers.client(peer)
+func (h *Hub) Replicate(ctx context.Context, peer string, hello cachesync.Hello) (cachesync.Stream, cachesync.Answer, error) {
+	r, err := h.peers.find(peer)
 	if err != nil {
-		return nil, ledger.Position{}, err
+		return nil, cachesync.Answer{}, err
 	}
+	s, answer, err := h.replicate(ctx, peer, mirrorv1.NewPeerServiceClient(r.conn), hello)
+	if err != nil && status.Code(err) == codes.Unavailable && r.refused.Load() {
+		err = fmt.Errorf("%w: %w", cachesync.ErrGone, err)
+	}
+	if err != nil {
+		return nil, cachesync.Answer{}, err
+	}
+	return s, answer, nil
+}
+
+func (h *Hub) replicate(ctx context.Context, peer string, client mirrorv1.PeerServiceClient, hello cachesync.Hello) (*stream, cachesync.Answer, error) {
 	call, err := client.Replicate(ctx)
 	if err != nil {
-		return nil, ledger.Position{}, fmt.Errorf("replicate to %s: %w", peer, err)
+		return nil, cachesync.Answer{}, fmt.Errorf("replicate to %s: %w", peer, err)
 	}
 	// A send error is explained by what is received.
 	_ = call.Send(&mirrorv1.ReplicateRequest{Body: &mirrorv1.ReplicateRequest_Hello{Hello: &mirrorv1.Hello{
@@ -64,13 +86,13 @@ func (h *Hub) Replicate(ctx context.Context, peer string, hello cachesync.Hello)
 	s := &stream{peer: peer, call: call}
 	answer, err := s.receive()
 	if err != nil {
-		return nil, ledger.Position{}, err
+		return nil, cachesync.Answer{}, err
 	}
 	reply := answer.GetHello()
 	if reply == nil {
-		return nil, ledger.Position{}, fmt.Errorf("replicate to %s: it answers the hello with something else", peer)
+		return nil, cachesync.Answer{}, fmt.Errorf("replicate to %s: it answers the hello with something else", peer)
 	}
-	return s, positionFromProto(reply.GetPosition()), nil
+	return s, cachesync.Answer{Position: positionFromProto(reply.GetPosition()), Record: recordFromProto(reply.GetInSyncSet())}, nil
 }
 
 // stream is the master's end.
@@ -120,14 +142,18 @@ func (s *stream) receive() (*mirrorv1.ReplicateResponse, error) {
 }
 
 // Pull implements cachesync.Peers.
-func (h *Hub) Pull(ctx context.Context, peer string, hello cachesync.Hello, chunk func(*ledger.Chunk) error) error {
-	client, err := h.peers.client(peer)
+func (h *Hub) Pull(ctx context.Context, peer string, hello cachesync.Hello, beyond *ledger.Log, chunk func(*ledger.Chunk) error) error {
+	r, err := h.peers.find(peer)
 	if err != nil {
 		return err
 	}
+	request := &mirrorv1.PullRequest{Cluster: h.config.Cluster, NodeId: hello.Node, Term: termToProto(hello.Term)}
+	if beyond != nil {
+		request.Beyond, request.Seals, request.Position = true, sealsToProto(beyond.Seals), positionToProto(beyond.Position)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	call, err := client.Pull(ctx, &mirrorv1.PullRequest{Cluster: h.config.Cluster, NodeId: hello.Node, Term: termToProto(hello.Term)})
+	call, err := mirrorv1.NewPeerServiceClient(r.conn).Pull(ctx, request)
 	if err != nil {
 		return fmt.Errorf("fetch the table of %s: %w", peer, err)
 	}

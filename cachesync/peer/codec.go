@@ -1,6 +1,9 @@
 package peer
 
 import (
+	"slices"
+	"time"
+
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
 	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
@@ -53,6 +56,48 @@ type batchEncoder struct {
 	shared  *clusterv1.Term // term, as all entries of the stream share it
 }
 
+func recordToProto(r cachesync.Record) *mirrorv1.InSyncSet {
+	if r.IsZero() {
+		return nil
+	}
+	return &mirrorv1.InSyncSet{
+		Term: termToProto(r.Term), Version: r.Version, Members: r.Members, AloneAfterNanos: int64(r.AloneAfter),
+	}
+}
+
+// recordFromProto sorts the members, as everything that looks them up expects.
+func recordFromProto(m *mirrorv1.InSyncSet) cachesync.Record {
+	if m == nil {
+		return cachesync.Record{}
+	}
+	members := slices.Clone(m.GetMembers())
+	slices.Sort(members)
+	return cachesync.Record{
+		Term: termFromProto(m.GetTerm()), Version: m.GetVersion(), Members: members,
+		AloneAfter: time.Duration(m.GetAloneAfterNanos()),
+	}
+}
+
+func sealsToProto(s ledger.Seals) *mirrorv1.Seals {
+	m := &mirrorv1.Seals{From: termToProto(s.From)}
+	for _, end := range s.Ends {
+		m.Ends = append(m.Ends, positionToProto(end))
+	}
+	return m
+}
+
+// sealsFromProto takes a table whose sender knows no seals for one that has forgotten all earlier terms.
+func sealsFromProto(m *mirrorv1.Seals, position ledger.Position) ledger.Seals {
+	if m == nil {
+		return ledger.Seals{From: position.Term}
+	}
+	s := ledger.Seals{From: termFromProto(m.GetFrom())}
+	for _, end := range m.GetEnds() {
+		s.Ends = append(s.Ends, positionFromProto(end))
+	}
+	return s
+}
+
 func (e *batchEncoder) encode(b *cachesync.Batch) *mirrorv1.ReplicateRequest {
 	for len(e.entries) < len(b.Entries) {
 		e.entries = append(e.entries, &mirrorv1.LogEntry{Position: &clusterv1.Position{}, Op: &mirrorv1.Op{}})
@@ -69,6 +114,10 @@ func (e *batchEncoder) encode(b *cachesync.Batch) *mirrorv1.ReplicateRequest {
 	e.batch.Committed = nil
 	if b.Member {
 		e.batch.Committed = positionToProto(b.Committed)
+	}
+	e.batch.InSyncSet = nil
+	if b.Record != nil {
+		e.batch.InSyncSet = recordToProto(*b.Record)
 	}
 	e.body.Batch = &e.batch
 	e.request.Body = &e.body
@@ -102,6 +151,10 @@ func payload(present bool, bytes []byte) []byte {
 
 func batchFromProto(from *mirrorv1.Batch, term ledger.Term) *cachesync.Batch {
 	b := &cachesync.Batch{Member: from.Committed != nil, Committed: positionFromProto(from.Committed)}
+	if from.InSyncSet != nil {
+		record := recordFromProto(from.InSyncSet)
+		b.Record = &record
+	}
 	if len(from.Entries) == 0 {
 		return b
 	}
@@ -124,7 +177,7 @@ func batchFromProto(from *mirrorv1.Batch, term ledger.Term) *cachesync.Batch {
 func chunkToProto(from *ledger.Chunk) *mirrorv1.SnapshotChunk {
 	to := &mirrorv1.SnapshotChunk{First: from.First, Last: from.Last}
 	if from.Last {
-		to.Position = positionToProto(from.Position)
+		to.Position, to.Seals = positionToProto(from.Position), sealsToProto(from.Seals)
 	}
 	for i := range from.Entries {
 		e := &from.Entries[i]
@@ -132,6 +185,7 @@ func chunkToProto(from *ledger.Chunk) *mirrorv1.SnapshotChunk {
 			MessageId: e.MessageID, WorkflowId: e.WorkflowID, State: mirrorv1.EntryState(e.State), StepId: e.Step,
 			Payload: e.Payload, ReceivedUnixMillis: e.ReceivedMilli, ChangedUnixMillis: e.ChangedMilli,
 			Position: positionToProto(e.Position), Reason: e.Reason, PossibleDuplicate: e.PossibleDuplicate,
+			Arrival: positionToProto(e.Arrival),
 		})
 	}
 	for _, f := range from.Finished {
@@ -142,15 +196,19 @@ func chunkToProto(from *ledger.Chunk) *mirrorv1.SnapshotChunk {
 
 func chunkFromProto(from *mirrorv1.SnapshotChunk) *ledger.Chunk {
 	to := &ledger.Chunk{First: from.GetFirst(), Last: from.GetLast(), Position: positionFromProto(from.GetPosition())}
+	if to.Last {
+		to.Seals = sealsFromProto(from.GetSeals(), to.Position)
+	}
 	var last ledger.Term
 	for _, e := range from.GetEntries() {
-		position := positionFromProto(e.GetPosition())
+		position, arrival := positionFromProto(e.GetPosition()), positionFromProto(e.GetArrival())
 		position.Term = interned(position.Term, last)
+		arrival.Term = interned(arrival.Term, position.Term)
 		last = position.Term
 		to.Entries = append(to.Entries, ledger.Entry{
 			MessageID: e.GetMessageId(), WorkflowID: e.GetWorkflowId(), State: small[ledger.State](e.GetState()), Step: e.GetStepId(),
 			Payload: payload(true, e.GetPayload()), ReceivedMilli: e.GetReceivedUnixMillis(), ChangedMilli: e.GetChangedUnixMillis(),
-			Position: position, Reason: e.GetReason(), PossibleDuplicate: e.GetPossibleDuplicate(),
+			Position: position, Arrival: arrival, Reason: e.GetReason(), PossibleDuplicate: e.GetPossibleDuplicate(),
 		})
 	}
 	for _, d := range from.GetDone() {

@@ -71,6 +71,7 @@ func TestBatchesSurviveTheWire(t *testing.T) {
 			{Position: at(5), Op: ledger.Op{Kind: ledger.Held, MessageID: "m", Reason: "why"}},
 		},
 		Member: true, Committed: at(2),
+		Record: &cachesync.Record{Term: term, Version: 3, Members: []string{"a", "b"}, AloneAfter: time.Second},
 	}
 	var encoder batchEncoder // one for all, as in a stream
 	for _, want := range []cachesync.Batch{large, {}, {Member: true}, {Entries: large.Entries[1:2]}, large} {
@@ -86,11 +87,13 @@ func TestChunksSurviveTheWire(t *testing.T) {
 	at := ledger.Position{Term: ledger.Term{Number: 7, Node: "a"}, Index: 9}
 	for _, want := range []ledger.Chunk{
 		{First: true},
-		{Last: true, Position: at},
+		{Last: true, Position: at, Seals: ledger.Seals{
+			Ends: []ledger.Position{{Term: ledger.Term{Number: 5, Node: "b"}, Index: 4}}, From: ledger.Term{Number: 4, Node: "a"},
+		}},
 		{
 			Entries: []ledger.Entry{{
 				MessageID: "m", WorkflowID: "w", State: ledger.StateProducing, Step: "s", Payload: []byte("p"),
-				ReceivedMilli: 1, ChangedMilli: 2, Position: at, Reason: "r", PossibleDuplicate: true,
+				ReceivedMilli: 1, ChangedMilli: 2, Position: at, Arrival: ledger.Position{Term: at.Term, Index: 2}, Reason: "r", PossibleDuplicate: true,
 			}},
 			Finished: []ledger.Finished{{MessageID: "d", UnixMilli: 3}},
 		},
@@ -99,6 +102,16 @@ func TestChunksSurviveTheWire(t *testing.T) {
 		if !reflect.DeepEqual(*got, want) {
 			t.Errorf("got  %+v\nwant %+v", *got, want)
 		}
+	}
+}
+
+// A table of a build that knows no seals has forgotten all earlier terms.
+func TestSealsOfAnOlderBuild(t *testing.T) {
+	at := ledger.Position{Term: ledger.Term{Number: 7, Node: "a"}, Index: 9}
+	message := chunkToProto(&ledger.Chunk{Last: true, Position: at})
+	message.Seals = nil
+	if got := chunkFromProto(message).Seals; got.From != at.Term || len(got.Ends) != 0 {
+		t.Errorf("seals %+v", got)
 	}
 }
 
@@ -137,7 +150,7 @@ func TestCrowdsAndTwins(t *testing.T) {
 	defer d.close()
 	now := time.Now()
 	hear := func(id, boot string) error {
-		return d.heard(t.Context(), &mirrorv1.Announcement{NodeId: id, BootId: boot, Address: "127.0.0.1:1"}, now, time.Minute)
+		return d.heard(t.Context(), &mirrorv1.Announcement{NodeId: id, BootId: boot, Address: "127.0.0.1:1"}, time.Time{}, now, time.Minute)
 	}
 	for i := range maxPeers {
 		if err := hear(string(rune('A'+i)), "b"); err != nil {
@@ -152,7 +165,7 @@ func TestCrowdsAndTwins(t *testing.T) {
 		t.Errorf("a restarted peer: %v", err)
 	}
 	// A late goodbye of the old process means nothing.
-	if err := d.heard(t.Context(), &mirrorv1.Announcement{NodeId: "A", BootId: "b", Address: "127.0.0.1:1", Leaving: true}, now, time.Minute); err != nil || d.remotes["A"] == nil {
+	if err := d.heard(t.Context(), &mirrorv1.Announcement{NodeId: "A", BootId: "b", Address: "127.0.0.1:1", Leaving: true}, time.Time{}, now, time.Minute); err != nil || d.remotes["A"] == nil {
 		t.Errorf("a late goodbye: %v", err)
 	}
 	d.forget(now.Add(time.Hour), time.Minute)

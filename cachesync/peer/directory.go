@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +29,8 @@ type directory struct {
 	closed  bool
 	remotes map[string]*remote
 	dropped map[dropCause]uint64
+	// left are the ids of those who have said goodbye.
+	left map[string]bool
 }
 
 // remote is one process of one peer.
@@ -35,7 +38,10 @@ type remote struct {
 	id, boot, address string
 	conn              *grpc.ClientConn
 	heard             time.Time
-	ready             bool // the connection stands
+	word              cachesync.Word // what it said last
+	asked             time.Time      // when it was asked for that
+	ready             bool           // the connection stands
+	refused           atomic.Bool    // there is nobody at its address
 }
 
 func newDirectory() *directory {
@@ -43,6 +49,7 @@ func newDirectory() *directory {
 		changed: make(chan struct{}, 1),
 		remotes: make(map[string]*remote),
 		dropped: make(map[dropCause]uint64),
+		left:    make(map[string]bool),
 	}
 }
 
@@ -58,21 +65,24 @@ func (d *directory) known() []cachesync.Peer {
 	defer d.mu.Unlock()
 	peers := make([]cachesync.Peer, 0, len(d.remotes))
 	for _, r := range d.remotes {
-		peers = append(peers, cachesync.Peer{ID: r.id, Address: r.address, Connected: r.ready})
+		peers = append(peers, cachesync.Peer{ID: r.id, Address: r.address, Connected: r.ready, Word: r.word, Asked: r.asked})
 	}
 	slices.SortFunc(peers, func(a, b cachesync.Peer) int { return strings.Compare(a.ID, b.ID) })
 	return peers
 }
 
-// client returns the line to a peer.
-func (d *directory) client(id string) (mirrorv1.PeerServiceClient, error) {
+// find returns a peer to talk to.
+func (d *directory) find(id string) (*remote, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := d.remotes[id]
-	if r == nil {
-		return nil, fmt.Errorf("peer %s is not known", id)
+	switch {
+	case r != nil:
+		return r, nil
+	case d.left[id]:
+		return nil, fmt.Errorf("peer %s has said goodbye: %w", id, cachesync.ErrGone)
 	}
-	return mirrorv1.NewPeerServiceClient(r.conn), nil
+	return nil, fmt.Errorf("peer %s is not known", id)
 }
 
 func (d *directory) drop(cause dropCause) {
@@ -91,9 +101,10 @@ func (d *directory) drops() map[string]uint64 {
 	return counts
 }
 
-// heard books an announcement; connections are kept warm until ctx ends. stale is the age at which a process that still has a connection may be
+// heard books an announcement; connections are kept warm until ctx ends. asked is when this node has put the question that it
+// answers, or zero: then it changes nothing of what the peer has said, because it may have lain in a buffer. stale is the age at which a process that still has a connection may be
 // replaced by another one of the same id.
-func (d *directory) heard(ctx context.Context, a *mirrorv1.Announcement, now time.Time, stale time.Duration) error {
+func (d *directory) heard(ctx context.Context, a *mirrorv1.Announcement, asked, now time.Time, stale time.Duration) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -104,29 +115,43 @@ func (d *directory) heard(ctx context.Context, a *mirrorv1.Announcement, now tim
 	switch {
 	case a.Leaving:
 		if same {
+			if len(d.left) >= maxPeers {
+				clear(d.left)
+			}
+			d.left[r.id] = true
 			d.removeLocked(r)
 		}
 		return nil
 	case same:
 		r.heard = now
+		if r.asked.Before(asked) {
+			r.word, r.asked = wordOf(a), asked
+		}
 		return nil
 	case r != nil && r.boot != a.BootId && r.ready && now.Sub(r.heard) < stale:
 		return dropf(dropDuplicate, "node id %s is used at %s and at %s: give one of them another node.id", a.NodeId, r.address, a.Address)
 	case r == nil && len(d.remotes) >= maxPeers:
 		return dropf(dropCrowd, "node %s is one too many: %d peers are known", a.NodeId, maxPeers)
 	}
-	conn, err := dial(a.Address)
-	if err != nil {
+	added := &remote{id: a.NodeId, boot: a.BootId, address: a.Address, heard: now, word: wordOf(a), asked: asked}
+	var err error
+	if added.conn, err = dial(a.Address, &added.refused); err != nil {
 		return dropf(dropBroken, "address %q of node %s: %v", a.Address, a.NodeId, err)
 	}
 	if r != nil {
 		d.removeLocked(r)
 	}
-	r = &remote{id: a.NodeId, boot: a.BootId, address: a.Address, conn: conn, heard: now}
+	r = added
 	d.remotes[r.id] = r
+	delete(d.left, r.id)
 	d.watches.Go(func() { d.keepWarm(ctx, r) })
 	d.notify()
 	return nil
+}
+
+// wordOf is what an announcement says of its sender's standing.
+func wordOf(a *mirrorv1.Announcement) cachesync.Word {
+	return cachesync.Word{Term: termFromProto(a.SetTerm), Version: a.SetVersion, Attached: a.Attached}
 }
 
 // keepWarm holds the connection open until it is closed for good.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -32,7 +33,9 @@ type Datagrams interface {
 // Replica is the standby that a Hub serves; a *cachesync.Replicator is one.
 type Replica interface {
 	Accept(hello cachesync.Hello) (*cachesync.Session, error)
-	Offer(hello cachesync.Hello) (*ledger.Snapshot, error)
+	Offer(hello cachesync.Hello, beyond *ledger.Log) (*ledger.Snapshot, error)
+	// Word is what the others are told of this node's standing, and whether they are asked for theirs.
+	Word() (word cachesync.Word, ask bool)
 }
 
 // Config is how a Hub behaves.
@@ -61,7 +64,17 @@ type Hub struct {
 	listener  net.Listener
 	address   string
 	peers     *directory
-	// complained remembers which causes of drops have been logged; only discover uses it.
+	// What follows belongs to discover.
+
+	replica Replica
+	// said is what was told last, sequence the number of that announcement.
+	said     cachesync.Word
+	sequence uint64
+	// asked is when the questions of late were put, by their sequences.
+	asked map[uint64]time.Time
+	// questions are the last ones of others that are not answered yet.
+	questions map[string]uint64
+	// complained remembers which causes of drops have been logged.
 	complained map[dropCause]bool
 }
 
@@ -79,6 +92,9 @@ func Listen(config Config, datagrams Datagrams, log *slog.Logger) (*Hub, error) 
 		listener:   listener,
 		address:    listener.Addr().String(),
 		peers:      newDirectory(),
+		asked:      make(map[uint64]time.Time),
+		questions:  make(map[string]uint64),
+		sequence:   rand.Uint64() >> 1, // not the numbers of an earlier process
 		complained: make(map[dropCause]bool),
 	}
 	if config.Advertise != "" {
@@ -118,6 +134,7 @@ func (h *Hub) Run(ctx context.Context, replica Replica) error {
 		defer cancel()
 		served <- server.Serve(h.listener)
 	}()
+	h.replica = replica
 	h.discover(ctx)
 	h.announce(false, true)
 	server.Stop()
@@ -135,6 +152,9 @@ func (h *Hub) Run(ctx context.Context, replica Replica) error {
 func (h *Hub) discover(ctx context.Context) {
 	tick := time.NewTicker(h.config.Interval)
 	defer tick.Stop()
+	// What has changed is told soon: others judge their own standing by it.
+	look := time.NewTicker(h.config.Interval / 10)
+	defer look.Stop()
 	lastAnswer := time.Now()
 	packets := h.datagrams.Packets()
 	h.announce(true, false)
@@ -145,6 +165,10 @@ func (h *Hub) discover(ctx context.Context) {
 		case now := <-tick.C:
 			h.peers.forget(now, h.config.Forget)
 			h.announce(false, false)
+		case <-look.C:
+			if word, ask := h.replica.Word(); ask || word != h.said || len(h.questions) > 0 {
+				h.announce(ask, false)
+			}
 		case data, open := <-packets:
 			if !open {
 				h.log.Error("mirror: discovery has failed, no new peers will be found until this node is restarted")
@@ -162,17 +186,54 @@ func (h *Hub) discover(ctx context.Context) {
 
 // announce tells everybody that this node is there, asks them to do so too, or says goodbye.
 func (h *Hub) announce(ask, leaving bool) {
-	data, err := proto.Marshal(&mirrorv1.Announcement{
+	h.said, _ = h.replica.Word()
+	h.sequence++
+	message := &mirrorv1.Announcement{
 		Magic: magic, Version: version, MinVersion: minVersion,
 		Cluster: h.config.Cluster, NodeId: h.config.NodeID, BootId: h.config.BootID, Address: h.address,
 		Ask: ask, Leaving: leaving,
-	})
+		SetTerm: termToProto(h.said.Term), SetVersion: h.said.Version, Attached: h.said.Attached, Sequence: h.sequence,
+	}
+	for id, sequence := range h.questions {
+		message.Answers = append(message.Answers, &mirrorv1.Answered{NodeId: id, Sequence: sequence})
+	}
+	clear(h.questions)
+	if ask {
+		h.remember(time.Now())
+	}
+	data, err := proto.Marshal(message)
 	if err == nil {
 		err = h.datagrams.Send(data)
 	}
 	if err != nil {
 		h.complain("send", fmt.Errorf("announce this node to the mirror's peers: %w", err))
 	}
+}
+
+// remember notes when the announcement that is about to be sent has asked.
+func (h *Hub) remember(now time.Time) {
+	for sequence, at := range h.asked {
+		if now.Sub(at) > h.config.Forget {
+			delete(h.asked, sequence)
+		}
+	}
+	h.asked[h.sequence] = now
+}
+
+// maxQuestions bounds what is answered at a time; an announcement must fit into a datagram.
+const maxQuestions = 16
+
+// answered notes a question and returns when this node has asked what the announcement answers.
+func (h *Hub) answered(a *mirrorv1.Announcement) time.Time {
+	if a.Ask && a.Sequence != 0 && len(h.questions) < maxQuestions {
+		h.questions[a.NodeId] = a.Sequence
+	}
+	for _, answer := range a.Answers {
+		if answer.GetNodeId() == h.config.NodeID {
+			return h.asked[answer.GetSequence()]
+		}
+	}
+	return time.Time{}
 }
 
 // hear takes a datagram of anybody and reports whether it asks for an announcement.
@@ -185,7 +246,7 @@ func (h *Hub) hear(ctx context.Context, data []byte) (asked bool) {
 		err = dropf(dropDuplicate, "this node's id %s is used at %s too: give one of them another node.id", a.NodeId, a.Address)
 	}
 	if err == nil {
-		err = h.peers.heard(ctx, a, time.Now(), 5*h.config.Interval/2)
+		err = h.peers.heard(ctx, a, h.answered(a), time.Now(), 5*h.config.Interval/2)
 	}
 	if err == nil {
 		return a.Ask

@@ -75,8 +75,14 @@ type node struct {
 	stop func()
 }
 
-// startNode starts a node; change may be nil.
+// startNode starts a node that keeps its table in memory; change may be nil.
 func startNode(t testing.TB, a *air, id string, change func(*peer.Config, *cachesync.Config)) *node {
+	t.Helper()
+	return startStored(t, a, id, nil, change)
+}
+
+// startStored starts a node with a store, which is closed when the test is over.
+func startStored(t testing.TB, a *air, id string, kept cachesync.Store, change func(*peer.Config, *cachesync.Config)) *node {
 	t.Helper()
 	config := peer.DefaultConfig()
 	config.NodeID, config.Cluster, config.BootID, config.Listen = id, "test", fmt.Sprint(id, "-", time.Now().UnixNano()), "127.0.0.1:0"
@@ -91,7 +97,7 @@ func startNode(t testing.TB, a *air, id string, change func(*peer.Config, *cache
 	if err != nil {
 		t.Fatal(err)
 	}
-	replicator, err := cachesync.New(mirror, hub, log)
+	replicator, err := cachesync.New(mirror, cachesync.Parts{Peers: hub, Store: kept, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +220,7 @@ func TestMirrorOverLoopback(t *testing.T) {
 		t.Fatalf("taken over %d entries", len(taken.Entries))
 	}
 	got := taken.Entries[1]
-	got.Position = ledger.Position{}
+	got.Position, got.Arrival = ledger.Position{}, ledger.Position{}
 	want := ledger.Entry{
 		MessageID: "m", WorkflowID: "w", State: ledger.StateHeld, Step: "s", Payload: []byte{}, Reason: "why",
 		ReceivedMilli: 1001, ChangedMilli: 1004, PossibleDuplicate: true,

@@ -57,7 +57,7 @@ func (s *service) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequ
 	}
 	defer session.Close()
 	err = call.Send(&mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Hello{Hello: &mirrorv1.HelloReply{
-		NodeId: s.hub.config.NodeID, Position: positionToProto(session.Position()),
+		NodeId: s.hub.config.NodeID, Position: positionToProto(session.Answer().Position), InSyncSet: recordToProto(session.Answer().Record),
 	}}})
 	if err != nil {
 		return err
@@ -121,7 +121,12 @@ func (s *service) Pull(request *mirrorv1.PullRequest, call grpc.ServerStreamingS
 		s.hub.peers.drop(dropCluster)
 		return status.Errorf(codes.PermissionDenied, "this node belongs to cluster %q", s.hub.config.Cluster)
 	}
-	snapshot, err := s.replica.Offer(cachesync.Hello{Node: request.GetNodeId(), Term: termFromProto(request.GetTerm())})
+	var beyond *ledger.Log
+	if request.GetBeyond() {
+		position := positionFromProto(request.GetPosition())
+		beyond = &ledger.Log{Position: position, Seals: sealsFromProto(request.GetSeals(), position)}
+	}
+	snapshot, err := s.replica.Offer(cachesync.Hello{Node: request.GetNodeId(), Term: termFromProto(request.GetTerm())}, beyond)
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/understudy-ha/understudy/cachesync"
@@ -13,10 +15,22 @@ import (
 	"github.com/understudy-ha/understudy/plugins/contract"
 )
 
+// Store says where the table is kept.
+type Store string
+
+// The stores.
+const (
+	InMemory Store = "memory"
+	OnDisk   Store = "disk"
+)
+
 // Config is what the plugin reads from the properties.
 type Config struct {
 	Cluster string
 	Mirror  cachesync.Config
+	// Store is where the table is kept; on disk that is in DataDir.
+	Store   Store
+	DataDir string
 	// Group, Port, Interface and TTL are those of the multicast by which the nodes find each other. An empty
 	// Interface is the system's choice.
 	Group     netip.Addr
@@ -25,35 +39,63 @@ type Config struct {
 	TTL       int
 	// Listen is host:port for the peers; empty is a free port on the first IPv4 address of the interface.
 	Listen string
+	// Notices are what ehcache.xml says and cannot be honoured as it is.
+	Notices []string
 }
 
 // DefaultConfig returns the defaults: the group and port of Interlok's ehcache.xml. Names are empty.
 func DefaultConfig() Config {
 	return Config{
 		Mirror: cachesync.DefaultConfig(),
+		Store:  InMemory,
 		Group:  netip.AddrFrom4([4]byte{230, 0, 0, 1}),
 		Port:   4446,
 		TTL:    1,
 	}
 }
 
-// ConfigFromProperties reads the properties over the defaults. It reports every value that cannot be read, by
-// its key; whether values make sense is for Validate.
+// ConfigFromProperties reads ehcache.xml, if there is one, over the defaults, and the properties that somebody has set over
+// that. It reports every value that cannot be read, by its key; whether values make sense is for Validate.
 func ConfigFromProperties(from contract.MirrorConfig) (Config, error) {
 	c := DefaultConfig()
-	c.Cluster, c.Mirror.NodeID = from.Cluster, from.NodeID
-	r := reader{properties: from.Properties}
+	c.Cluster, c.Mirror.NodeID, c.DataDir = from.Cluster, from.NodeID, from.DataDir
+	r := reader{properties: maps.Clone(from.Properties)}
+	if path := from.Properties["cachesync.ehcache"]; path != "" {
+		if err := c.readEhcache(path); err != nil {
+			r.faults = append(r.faults, err)
+		}
+		// A default of the host's does not win over the file.
+		for _, key := range from.Defaults {
+			if strings.HasPrefix(key, "cachesync.") {
+				delete(r.properties, key)
+			}
+		}
+	}
 	read(&r, "cachesync.group", &c.Group, netip.ParseAddr)
 	read(&r, "cachesync.port", &c.Port, strconv.Atoi)
 	read(&r, "failover.interface", &c.Interface, plain)
 	read(&r, "cachesync.interface", &c.Interface, plain)
 	read(&r, "cachesync.ttl", &c.TTL, strconv.Atoi)
 	read(&r, "cachesync.listen", &c.Listen, plain)
+	read(&r, "cachesync.store", &c.Store, func(s string) (Store, error) { return Store(s), nil })
 	read(&r, "cachesync.mode", &c.Mirror.Mode, func(s string) (cachesync.Mode, error) { return cachesync.Mode(s), nil })
 	read(&r, "cachesync.lag.timeout", &c.Mirror.LagTimeout, duration)
+	read(&r, "cachesync.min.insync", &c.Mirror.MinInSync, strconv.Atoi)
+	read(&r, "cachesync.alone", &c.Mirror.Alone, func(s string) (cachesync.AlonePolicy, error) { return cachesync.AlonePolicy(s), nil })
 	read(&r, "cachesync.dedupe.count", &c.Mirror.Limits.DedupeCount, strconv.Atoi)
 	read(&r, "cachesync.dedupe.time", &c.Mirror.Limits.DedupeTime, duration)
+	c.Mirror.AloneAfter = c.takeover(&r)
+	read(&r, "cachesync.alone.after", &c.Mirror.AloneAfter, duration)
 	return c, errors.Join(r.faults...)
+}
+
+// takeover is how long it takes until the standbys of a lost machine have elected another master, counted from the last sign of life of
+// its mirror. For so long a master does not go on alone, so that whoever takes over has everything that was committed.
+func (c Config) takeover(r *reader) time.Duration {
+	delay, retries := time.Second, 5
+	read(r, "failover.delay", &delay, duration)
+	read(r, "failover.retries", &retries, strconv.Atoi)
+	return delay*time.Duration(min(max(retries, 0), 10_000)) + c.Mirror.LagTimeout/4 + delay
 }
 
 // reader collects what is wrong with properties.
@@ -98,6 +140,12 @@ func (c Config) Validate() error {
 	}
 	if c.Port < 1 || c.Port > 65535 {
 		fault("cachesync.port: %d: want 1 to 65535", c.Port)
+	}
+	if c.Store != InMemory && c.Store != OnDisk {
+		fault("cachesync.store: %q: want memory or disk", c.Store)
+	}
+	if c.Store == OnDisk && c.DataDir == "" {
+		fault("data.dir: must not be empty with cachesync.store=disk")
 	}
 	if c.TTL < 0 || c.TTL > 255 {
 		fault("cachesync.ttl: %d: want 0 to 255", c.TTL)

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/understudy-ha/understudy/cachesync"
+	"github.com/understudy-ha/understudy/cachesync/ledger"
 	"github.com/understudy-ha/understudy/cachesync/peer"
+	"github.com/understudy-ha/understudy/cachesync/store"
 	"github.com/understudy-ha/understudy/plugins/contract"
 )
 
@@ -32,6 +35,7 @@ type running struct {
 	nodeID     string
 	hub        *peer.Hub
 	replicator *cachesync.Replicator
+	store      *store.Store // nil in memory
 
 	endReplicator, endHub context.CancelFunc
 	replicatorEnded       chan error
@@ -40,7 +44,10 @@ type running struct {
 	failure               error // of the shutdown
 }
 
-var _ contract.CacheSync = (*mirror)(nil)
+var (
+	_ contract.CacheSync = (*mirror)(nil)
+	_ contract.Adopter   = (*mirror)(nil)
+)
 
 func newMirror(log *slog.Logger) *mirror { return &mirror{log: log} }
 
@@ -72,42 +79,80 @@ func (m *mirror) Configure(_ context.Context, from contract.MirrorConfig) (contr
 	return contract.MirrorInfo{Name: name, Version: version, Address: m.running.hub.Address()}, nil
 }
 
+// storeFolder is where the table is kept in the node's data folder.
+const storeFolder = "mirror"
+
+// openStore opens the store, or returns nil if the table is kept in memory.
+func openStore(config Config, log *slog.Logger) (*store.Store, error) {
+	dir := filepath.Join(config.DataDir, storeFolder)
+	if config.Store == OnDisk {
+		return store.Open(store.Options{Dir: dir, DedupeCount: config.Mirror.Limits.DedupeCount, Log: log})
+	}
+	if config.DataDir != "" && store.Exists(dir) {
+		log.Warn("mirror: an earlier run has kept messages on disk, they are not looked at", "path", dir, "cachesync.store", string(config.Store))
+	}
+	return nil, nil
+}
+
 // start opens everything first, and then sets it going.
-func start(config Config, log *slog.Logger) (*running, error) {
+func start(config Config, log *slog.Logger) (_ *running, err error) {
+	for _, notice := range config.Notices {
+		log.Warn("mirror: " + notice)
+	}
 	peerConfig, err := config.peerConfig(rand.Text())
 	if err != nil {
 		return nil, err
+	}
+	r := &running{nodeID: config.Mirror.NodeID, replicatorEnded: make(chan error, 1), hubEnded: make(chan error, 1)}
+	parts := cachesync.Parts{Log: log}
+	if r.store, err = openStore(config, log); err != nil {
+		return nil, err
+	}
+	if r.store != nil {
+		parts.Store = r.store
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, r.store.Close())
+			}
+		}()
 	}
 	datagrams, err := openMulticast(config)
 	if err != nil {
 		return nil, err
 	}
-	hub, err := peer.Listen(peerConfig, datagrams, log)
-	if err != nil {
+	if r.hub, err = peer.Listen(peerConfig, datagrams, log); err != nil {
 		return nil, err
 	}
-	replicator, err := cachesync.New(config.Mirror, hub, log)
-	if err != nil {
-		return nil, errors.Join(err, hub.Close())
+	parts.Peers = r.hub
+	if r.replicator, err = cachesync.New(config.Mirror, parts); err != nil {
+		return nil, errors.Join(err, r.hub.Close())
 	}
-	r := &running{
-		nodeID: config.Mirror.NodeID, hub: hub, replicator: replicator,
-		replicatorEnded: make(chan error, 1), hubEnded: make(chan error, 1),
-	}
+	r.run(log)
+	return r, nil
+}
+
+// run sets everything going. What cannot go on ends the process: a new one is better than one that is cut off from the others
+// or from its disk.
+func (r *running) run(log *slog.Logger) {
 	var replicating, serving context.Context
 	replicating, r.endReplicator = context.WithCancel(context.Background())
 	serving, r.endHub = context.WithCancel(context.Background())
-	go func() { r.replicatorEnded <- replicator.Run(replicating) }()
 	go func() {
-		err := hub.Run(serving, replicator)
+		err := r.replicator.Run(replicating)
+		if replicating.Err() == nil {
+			log.Error("the mirror cannot write its store and ends", "error", err)
+			os.Exit(1)
+		}
+		r.replicatorEnded <- err
+	}()
+	go func() {
+		err := r.hub.Run(serving, r.replicator)
 		if serving.Err() == nil {
-			// A new process is better than one that is cut off from the others.
 			log.Error("the mirror has lost its line to the peers and ends", "error", err)
 			os.Exit(1)
 		}
 		r.hubEnded <- err
 	}()
-	return r, nil
 }
 
 // Lead implements contract.CacheSync.
@@ -162,6 +207,21 @@ func (m *mirror) Watch(ctx context.Context, changed func(contract.MirrorState)) 
 	return r.replicator.Watch(ctx, func(s cachesync.State) { changed(mirrorStateTo(s)) })
 }
 
+// Adopted implements contract.Adopter.
+func (m *mirror) Adopted(ctx context.Context, taken func([]contract.Entry)) error {
+	r, err := m.current()
+	if err != nil {
+		return err
+	}
+	return r.replicator.Adopted(ctx, func(entries []ledger.Entry) {
+		out := make([]contract.Entry, 0, len(entries))
+		for i := range entries {
+			out = append(out, entryTo(&entries[i]))
+		}
+		taken(out)
+	})
+}
+
 // Status implements contract.CacheSync.
 func (m *mirror) Status(context.Context) (contract.MirrorStatus, error) {
 	r, err := m.current()
@@ -172,6 +232,7 @@ func (m *mirror) Status(context.Context) (contract.MirrorStatus, error) {
 	status := contract.MirrorStatus{
 		NodeID: r.nodeID, Address: r.hub.Address(), State: mirrorStateTo(s.State), MasterID: s.Master,
 		Entries: uint64(s.Entries), Bytes: uint64(s.Bytes), DedupeIDs: uint64(s.DedupeIDs), Dropped: r.hub.Dropped(),
+		InSyncSet: s.Record.Members, Store: s.Store, Fault: s.Fault,
 	}
 	standbys := make(map[string]cachesync.PeerStatus, len(s.Peers))
 	for _, p := range s.Peers {
@@ -200,7 +261,11 @@ func (m *mirror) Shutdown(context.Context) error {
 		r.endReplicator()
 		err := <-r.replicatorEnded
 		r.endHub()
-		if err = errors.Join(err, <-r.hubEnded); err != nil {
+		err = errors.Join(err, <-r.hubEnded)
+		if r.store != nil {
+			err = errors.Join(err, r.store.Close())
+		}
+		if err != nil {
 			r.failure = fmt.Errorf("shut the mirror down: %w", err)
 		}
 	})

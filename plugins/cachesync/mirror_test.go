@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/plugins/contract"
 )
 
@@ -201,11 +204,12 @@ func TestConfigureTwice(t *testing.T) {
 func TestFaultsNameTheirKeys(t *testing.T) {
 	bad := map[string]string{
 		"cachesync.group": "10.0.0.1", "cachesync.port": "0", "cachesync.ttl": "256", "cachesync.listen": "here",
+		"cachesync.store": "tape", "cachesync.alone": "perhaps", "cachesync.min.insync": "0", "cachesync.alone.after": "-1s",
 		"cachesync.mode": "perhaps", "cachesync.lag.timeout": "1ms", "cachesync.dedupe.count": "-1", "cachesync.dedupe.time": "-1s",
 	}
 	unreadable := map[string]string{
 		"cachesync.group": "x", "cachesync.port": "x", "cachesync.ttl": "x", "cachesync.lag.timeout": "x",
-		"cachesync.dedupe.count": "x", "cachesync.dedupe.time": "x",
+		"cachesync.dedupe.count": "x", "cachesync.dedupe.time": "x", "cachesync.min.insync": "x", "cachesync.alone.after": "x",
 	}
 	for _, properties := range []map[string]string{bad, unreadable} {
 		_, err := newMirror(slog.New(slog.DiscardHandler)).Configure(t.Context(), contract.MirrorConfig{Properties: properties})
@@ -232,8 +236,9 @@ func TestProperties(t *testing.T) {
 	c, err := ConfigFromProperties(contract.MirrorConfig{NodeID: "n", Cluster: "c", Properties: map[string]string{
 		"cachesync.group": "239.1.2.3", "cachesync.port": "5000", "failover.interface": "eth9", "cachesync.ttl": "3",
 		"cachesync.listen": "[::1]:0", "cachesync.mode": "async", "cachesync.lag.timeout": "1500", "cachesync.dedupe.count": "7",
-		"cachesync.dedupe.time": "1h",
-	}})
+		"cachesync.dedupe.time": "1h", "cachesync.store": "disk", "cachesync.min.insync": "2", "cachesync.alone": "wait",
+		"failover.delay": "200", "failover.retries": "10",
+	}, DataDir: "data"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,9 +249,64 @@ func TestProperties(t *testing.T) {
 	want.Cluster, want.Mirror.NodeID = "c", "n"
 	want.Group, want.Port, want.Interface, want.TTL, want.Listen = netip.MustParseAddr("239.1.2.3"), 5000, "eth9", 3, "[::1]:0"
 	want.Mirror.Mode, want.Mirror.LagTimeout = "async", 1500*time.Millisecond
+	want.Store, want.DataDir, want.Mirror.MinInSync, want.Mirror.Alone = OnDisk, "data", 2, cachesync.Wait
+	want.Mirror.AloneAfter = 2*time.Second + 375*time.Millisecond + 200*time.Millisecond // until others have taken over
 	want.Mirror.Limits.DedupeCount, want.Mirror.Limits.DedupeTime = 7, time.Hour
-	if c != want {
+	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+// What was committed is there again when every process has ended.
+func TestDiskSurvivesTheProcess(t *testing.T) {
+	properties := loopback(t)
+	properties["cachesync.store"] = "disk"
+	dir := t.TempDir()
+	start := func() *mirror {
+		m := newMirror(slog.New(slog.DiscardHandler))
+		config := contract.MirrorConfig{NodeID: "one", Cluster: "test", DataDir: dir, Properties: properties}
+		if _, err := m.Configure(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	m := start()
+	first := contract.Term{Number: 1, Node: "one"}
+	if _, err := m.Lead(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range []contract.Op{
+		{Kind: contract.OpReceived, MessageID: "m", Payload: []byte("p")},
+		{Kind: contract.OpReceived, MessageID: "d"},
+		{Kind: contract.OpDone, MessageID: "d"},
+	} {
+		if result, err := commit(m, first, op); result != contract.Committed {
+			t.Fatal(result, err)
+		}
+	}
+	status, err := m.Status(t.Context())
+	if err != nil || !strings.HasPrefix(status.Store, dir) || status.Fault != "" || !slices.Equal(status.InSyncSet, []string{"one"}) {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	if err := m.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m = start()
+	defer func() {
+		if err := m.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	second := contract.Term{Number: 2, Node: "one"}
+	if _, err := m.Lead(t.Context(), first); err == nil {
+		t.Error("a term is led twice")
+	}
+	taken, err := m.Lead(t.Context(), second)
+	if err != nil || len(taken.Entries) != 1 || string(taken.Entries[0].Payload) != "p" {
+		t.Fatalf("taken over %+v, %v", taken, err)
+	}
+	if result, _ := commit(m, second, contract.Op{Kind: contract.OpReceived, MessageID: "d"}); result != contract.DoneBefore {
+		t.Errorf("the finished message again: %v", result)
 	}
 }
 

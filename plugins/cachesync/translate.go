@@ -74,6 +74,8 @@ func resultTo(r cachesync.Result) contract.CommitResult {
 		return contract.DoneBefore
 	case cachesync.Invalid:
 		return contract.Invalid
+	case cachesync.NoRoom:
+		return contract.NoRoom
 	}
 	return contract.NotLeading
 }
@@ -82,5 +84,6 @@ func mirrorStateTo(s cachesync.State) contract.MirrorState {
 	return contract.MirrorState{
 		Position: positionTo(s.Position), InSync: s.InSync, Leading: s.Leading,
 		RefusedBy: termTo(s.RefusedBy), InSyncStandbys: s.InSyncStandbys,
+		SetTerm: termTo(s.RecordTerm), SetVersion: s.RecordVersion, Recorded: s.Recorded, Alone: s.Alone, Waiting: s.Waiting,
 	}
 }

@@ -7,8 +7,11 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	cachesyncv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cachesync/v1"
+	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
 // cacheSyncPlugin ties CacheSyncService to go-plugin: impl is set in the plugin, name in the host.
@@ -41,7 +44,7 @@ func (s *cacheSyncServer) Configure(ctx context.Context, r *cachesyncv1.Configur
 	return &cachesyncv1.ConfigureResponse{Name: info.Name, Version: info.Version, Address: info.Address}, nil
 }
 
-// leadChunk is about how many bytes of entries one response of Lead carries; a single entry may be larger.
+// leadChunk is about how many bytes of entries one response carries; a single entry may be larger.
 const leadChunk = 1 << 20
 
 func (s *cacheSyncServer) Lead(r *cachesyncv1.LeadRequest, stream cachesyncv1.CacheSyncService_LeadServer) error {
@@ -49,20 +52,54 @@ func (s *cacheSyncServer) Lead(r *cachesyncv1.LeadRequest, stream cachesyncv1.Ca
 	if err != nil {
 		return toStatus(err)
 	}
-	chunk, size := &cachesyncv1.LeadResponse{}, 0
-	for _, entry := range lead.Entries {
+	last, err := sendEntries(lead.Entries, func(entries []*mirrorv1.Entry) error {
+		return stream.Send(&cachesyncv1.LeadResponse{Entries: entries})
+	})
+	if err != nil {
+		return err
+	}
+	return stream.Send(&cachesyncv1.LeadResponse{Entries: last, Sealed: toPosition(lead.Sealed), TakenFrom: lead.TakenFrom})
+}
+
+// sendEntries cuts entries into responses and returns the last one unsent.
+func sendEntries(entries []Entry, send func([]*mirrorv1.Entry) error) ([]*mirrorv1.Entry, error) {
+	var chunk []*mirrorv1.Entry
+	size := 0
+	for _, entry := range entries {
 		cost := len(entry.Payload) + entryOverhead
 		if size > 0 && size+cost > leadChunk {
-			if err := stream.Send(chunk); err != nil {
-				return err
+			if err := send(chunk); err != nil {
+				return nil, err
 			}
-			chunk, size = &cachesyncv1.LeadResponse{}, 0
+			chunk, size = nil, 0
 		}
-		chunk.Entries = append(chunk.Entries, toEntry(entry))
+		chunk = append(chunk, toEntry(entry))
 		size += cost
 	}
-	chunk.Sealed, chunk.TakenFrom = toPosition(lead.Sealed), lead.TakenFrom
-	return stream.Send(chunk)
+	return chunk, nil
+}
+
+// Adopted ends with the first response that cannot be sent: what was in it is in the next Lead.
+func (s *cacheSyncServer) Adopted(_ *cachesyncv1.AdoptedRequest, stream cachesyncv1.CacheSyncService_AdoptedServer) error {
+	adopter, ok := s.impl.(Adopter)
+	if !ok {
+		return status.Error(codes.Unimplemented, "this mirror takes nothing from returning nodes")
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	send := func(entries []*mirrorv1.Entry) error {
+		return stream.Send(&cachesyncv1.AdoptedResponse{Entries: entries})
+	}
+	err := adopter.Adopted(ctx, func(entries []Entry) {
+		last, err := sendEntries(entries, send)
+		if err == nil {
+			err = send(last)
+		}
+		if err != nil {
+			cancel(err)
+		}
+	})
+	return toStatus(err)
 }
 
 func (s *cacheSyncServer) Follow(ctx context.Context, _ *cachesyncv1.FollowRequest) (*cachesyncv1.FollowResponse, error) {
@@ -104,7 +141,10 @@ type CacheSyncClient struct {
 	commits *commits
 }
 
-var _ CacheSync = (*CacheSyncClient)(nil)
+var (
+	_ CacheSync = (*CacheSyncClient)(nil)
+	_ Adopter   = (*CacheSyncClient)(nil)
+)
 
 // NewCacheSyncClient talks to the plugin at the other end of conn, until ctx ends or Close.
 func NewCacheSyncClient(ctx context.Context, conn grpc.ClientConnInterface, plugin string) *CacheSyncClient {
@@ -166,6 +206,26 @@ func (c *CacheSyncClient) Follow(ctx context.Context) error {
 // given to settle means that the fate of the change is unknown, and that the stream is open anew.
 func (c *CacheSyncClient) Commit(term Term, op Op, quiet bool, settle func(CommitResult, error)) {
 	c.commits.commit(term, op, quiet, settle)
+}
+
+// Adopted implements Adopter. The error wraps ErrNotServed if the plugin takes nothing over.
+func (c *CacheSyncClient) Adopted(ctx context.Context, taken func([]Entry)) error {
+	const operation = "watch what returning nodes held"
+	stream, err := c.rpc.Adopted(ctx, &cachesyncv1.AdoptedRequest{})
+	if err != nil {
+		return fromStatus(ctx, c.plugin, operation, err)
+	}
+	for {
+		r, err := stream.Recv()
+		if err != nil {
+			return fromStatus(ctx, c.plugin, operation, err)
+		}
+		entries := make([]Entry, 0, len(r.GetEntries()))
+		for _, entry := range r.GetEntries() {
+			entries = append(entries, fromEntry(entry))
+		}
+		taken(entries)
+	}
 }
 
 // Watch implements CacheSync. changed may be slow: it then misses steps.

@@ -197,7 +197,7 @@ func (c *commits) outcome(r *cachesyncv1.CommitResponse) (CommitResult, error) {
 	if text := r.GetError(); text != "" {
 		return result, fmt.Errorf("plugin %s: commit: %s", c.plugin, text)
 	}
-	if result < Committed || result > Invalid {
+	if result < Committed || result > NoRoom {
 		return 0, fmt.Errorf("plugin %s: commit: unknown result %d", c.plugin, r.GetResult())
 	}
 	return result, nil

@@ -347,6 +347,8 @@ const (
 	NotLeading
 	// Invalid: the change makes no sense in the table's state.
 	Invalid
+	// NoRoom: the store is full; OpReceived was not written, and may be tried again later.
+	NoRoom
 )
 
 // Lead is the outcome of CacheSync.Lead.
@@ -364,6 +366,12 @@ type MirrorState struct {
 	// RefusedBy is the higher term that a peer knows: whoever leads must stand down.
 	RefusedBy      Term
 	InSyncStandbys int
+	// SetTerm and SetVersion are those of the last recorded in-sync set that this node knows; Recorded: it is in it.
+	SetTerm    Term
+	SetVersion uint64
+	Recorded   bool
+	// Alone: no standby is in sync with this master. Waiting: too few are, and nothing is committed.
+	Alone, Waiting bool
 }
 
 // MirrorStatus is for people and metrics.
@@ -374,6 +382,10 @@ type MirrorStatus struct {
 	MasterID                  string
 	Peers                     []MirrorPeer
 	Dropped                   map[string]uint64
+	// InSyncSet is the members of the last recorded in-sync set that this node knows.
+	InSyncSet []string
+	// Store is where the table is kept, empty for memory; Fault is why nothing can be written there.
+	Store, Fault string
 }
 
 // MirrorPeer is another node, as the mirror sees it.
@@ -389,6 +401,8 @@ type MirrorPeer struct {
 type MirrorConfig struct {
 	NodeID, Cluster, DataDir string
 	Properties               map[string]string
+	// Defaults are the keys of Properties that nobody has set: their values are the host's defaults.
+	Defaults []string
 }
 
 // MirrorInfo is its answer.
@@ -416,4 +430,12 @@ type CacheSync interface {
 	Watch(ctx context.Context, changed func(MirrorState)) error
 	Status(ctx context.Context) (MirrorStatus, error)
 	Shutdown(ctx context.Context) error
+}
+
+// Adopter is a CacheSync that takes over what only a returning node holds.
+type Adopter interface {
+	// Adopted calls taken with messages that were taken from returning nodes while this node leads, each once, until ctx
+	// ends. They are committed and in flight; who runs the messages has to take them up. Those that nobody was told of
+	// are in the next Lead.
+	Adopted(ctx context.Context, taken func([]Entry)) error
 }

@@ -166,13 +166,14 @@ func fromLiveness(l *failoverv1.Liveness) Liveness {
 
 func toMirrorConfig(c MirrorConfig) *cachesyncv1.ConfigureRequest {
 	return &cachesyncv1.ConfigureRequest{
-		NodeId: c.NodeID, Cluster: c.Cluster, DataDir: c.DataDir, Properties: c.Properties,
+		NodeId: c.NodeID, Cluster: c.Cluster, DataDir: c.DataDir, Properties: c.Properties, Defaults: c.Defaults,
 	}
 }
 
 func fromMirrorConfig(c *cachesyncv1.ConfigureRequest) MirrorConfig {
 	return MirrorConfig{
 		NodeID: c.GetNodeId(), Cluster: c.GetCluster(), DataDir: c.GetDataDir(), Properties: c.GetProperties(),
+		Defaults: c.GetDefaults(),
 	}
 }
 
@@ -217,7 +218,8 @@ func fromEntry(e *mirrorv1.Entry) Entry {
 func toMirrorState(s MirrorState) *cachesyncv1.MirrorState {
 	return &cachesyncv1.MirrorState{
 		Position: toPosition(s.Position), InSync: s.InSync, Leading: s.Leading, RefusedBy: toTerm(s.RefusedBy),
-		InSyncStandbys: toInt32(s.InSyncStandbys),
+		InSyncStandbys: toInt32(s.InSyncStandbys), SetTerm: toTerm(s.SetTerm), SetVersion: s.SetVersion,
+		Recorded: s.Recorded, Alone: s.Alone, Waiting: s.Waiting,
 	}
 }
 
@@ -225,6 +227,8 @@ func fromMirrorState(s *cachesyncv1.MirrorState) MirrorState {
 	return MirrorState{
 		Position: fromPosition(s.GetPosition()), InSync: s.GetInSync(), Leading: s.GetLeading(),
 		RefusedBy: fromTerm(s.GetRefusedBy()), InSyncStandbys: int(s.GetInSyncStandbys()),
+		SetTerm: fromTerm(s.GetSetTerm()), SetVersion: s.GetSetVersion(), Recorded: s.GetRecorded(),
+		Alone: s.GetAlone(), Waiting: s.GetWaiting(),
 	}
 }
 
@@ -232,6 +236,7 @@ func toMirrorStatus(s MirrorStatus) *cachesyncv1.StatusResponse {
 	out := &cachesyncv1.StatusResponse{
 		NodeId: s.NodeID, Address: s.Address, State: toMirrorState(s.State), Entries: s.Entries,
 		Bytes: s.Bytes, DedupeIds: s.DedupeIDs, MasterId: s.MasterID, Dropped: s.Dropped,
+		InSyncSet: s.InSyncSet, Store: s.Store, Fault: s.Fault,
 	}
 	for _, p := range s.Peers {
 		out.Peers = append(out.Peers, &cachesyncv1.PeerStatus{
@@ -246,7 +251,7 @@ func fromMirrorStatus(s *cachesyncv1.StatusResponse) MirrorStatus {
 	out := MirrorStatus{
 		NodeID: s.GetNodeId(), Address: s.GetAddress(), State: fromMirrorState(s.GetState()),
 		Entries: s.GetEntries(), Bytes: s.GetBytes(), DedupeIDs: s.GetDedupeIds(), MasterID: s.GetMasterId(),
-		Dropped: s.GetDropped(),
+		Dropped: s.GetDropped(), InSyncSet: s.GetInSyncSet(), Store: s.GetStore(), Fault: s.GetFault(),
 	}
 	for _, p := range s.GetPeers() {
 		out.Peers = append(out.Peers, MirrorPeer{

@@ -36,6 +36,8 @@ const (
 	CommitResult_COMMIT_RESULT_NOT_LEADING CommitResult = 3
 	// The change makes no sense in the table's state; error says why.
 	CommitResult_COMMIT_RESULT_INVALID CommitResult = 4
+	// The store is full: RECEIVED was not written, and may be tried again later. error names the path.
+	CommitResult_COMMIT_RESULT_NO_ROOM CommitResult = 5
 )
 
 // Enum value maps for CommitResult.
@@ -46,6 +48,7 @@ var (
 		2: "COMMIT_RESULT_DONE_BEFORE",
 		3: "COMMIT_RESULT_NOT_LEADING",
 		4: "COMMIT_RESULT_INVALID",
+		5: "COMMIT_RESULT_NO_ROOM",
 	}
 	CommitResult_value = map[string]int32{
 		"COMMIT_RESULT_UNSPECIFIED": 0,
@@ -53,6 +56,7 @@ var (
 		"COMMIT_RESULT_DONE_BEFORE": 2,
 		"COMMIT_RESULT_NOT_LEADING": 3,
 		"COMMIT_RESULT_INVALID":     4,
+		"COMMIT_RESULT_NO_ROOM":     5,
 	}
 )
 
@@ -84,11 +88,13 @@ func (CommitResult) EnumDescriptor() ([]byte, []int) {
 }
 
 type ConfigureRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	DataDir       string                 `protobuf:"bytes,3,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
-	Properties    map[string]string      `protobuf:"bytes,4,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	NodeId     string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Cluster    string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	DataDir    string                 `protobuf:"bytes,3,opt,name=data_dir,json=dataDir,proto3" json:"data_dir,omitempty"`
+	Properties map[string]string      `protobuf:"bytes,4,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The keys of properties that nobody has set: their values are the host's defaults.
+	Defaults      []string `protobuf:"bytes,5,rep,name=defaults,proto3" json:"defaults,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +153,13 @@ func (x *ConfigureRequest) GetDataDir() string {
 func (x *ConfigureRequest) GetProperties() map[string]string {
 	if x != nil {
 		return x.Properties
+	}
+	return nil
+}
+
+func (x *ConfigureRequest) GetDefaults() []string {
+	if x != nil {
+		return x.Defaults
 	}
 	return nil
 }
@@ -318,6 +331,86 @@ func (x *LeadResponse) GetTakenFrom() string {
 	return ""
 }
 
+type AdoptedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptedRequest) Reset() {
+	*x = AdoptedRequest{}
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptedRequest) ProtoMessage() {}
+
+func (x *AdoptedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptedRequest.ProtoReflect.Descriptor instead.
+func (*AdoptedRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{4}
+}
+
+type AdoptedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*v11.Entry           `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptedResponse) Reset() {
+	*x = AdoptedResponse{}
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptedResponse) ProtoMessage() {}
+
+func (x *AdoptedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptedResponse.ProtoReflect.Descriptor instead.
+func (*AdoptedResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AdoptedResponse) GetEntries() []*v11.Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 type FollowRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -326,7 +419,7 @@ type FollowRequest struct {
 
 func (x *FollowRequest) Reset() {
 	*x = FollowRequest{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[4]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +431,7 @@ func (x *FollowRequest) String() string {
 func (*FollowRequest) ProtoMessage() {}
 
 func (x *FollowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[4]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +444,7 @@ func (x *FollowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
 func (*FollowRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{4}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{6}
 }
 
 type FollowResponse struct {
@@ -362,7 +455,7 @@ type FollowResponse struct {
 
 func (x *FollowResponse) Reset() {
 	*x = FollowResponse{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[5]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +467,7 @@ func (x *FollowResponse) String() string {
 func (*FollowResponse) ProtoMessage() {}
 
 func (x *FollowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[5]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +480,7 @@ func (x *FollowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FollowResponse.ProtoReflect.Descriptor instead.
 func (*FollowResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{5}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{7}
 }
 
 type CommitRequest struct {
@@ -404,7 +497,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[6]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +509,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[6]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +522,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{6}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CommitRequest) GetSequence() uint64 {
@@ -471,7 +564,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[7]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +576,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[7]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +589,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{7}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CommitResponse) GetSequence() uint64 {
@@ -528,7 +621,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[8]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +633,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[8]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,27 +646,35 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{8}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{10}
 }
 
 // MirrorState is what the host must know at any time.
 type MirrorState struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Position *v1.Position           `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
-	// Leading: everything written is committed. Following: the stream of the master is alive and caught up.
+	// Leading: everything written is committed. Following: this node has all that is committed. It is in the last
+	// recorded in-sync set, and its master cannot have recorded one without it.
 	InSync  bool `protobuf:"varint,2,opt,name=in_sync,json=inSync,proto3" json:"in_sync,omitempty"`
 	Leading bool `protobuf:"varint,3,opt,name=leading,proto3" json:"leading,omitempty"`
 	// A peer refused this node's term because it knows this higher one: whoever leads must stand down.
 	RefusedBy *v1.Term `protobuf:"bytes,4,opt,name=refused_by,json=refusedBy,proto3" json:"refused_by,omitempty"`
 	// The number of standbys that a commit waits for.
 	InSyncStandbys int32 `protobuf:"varint,5,opt,name=in_sync_standbys,json=inSyncStandbys,proto3" json:"in_sync_standbys,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The last in-sync set that this node knows, and whether it is in it.
+	SetTerm    *v1.Term `protobuf:"bytes,6,opt,name=set_term,json=setTerm,proto3" json:"set_term,omitempty"`
+	SetVersion uint64   `protobuf:"varint,7,opt,name=set_version,json=setVersion,proto3" json:"set_version,omitempty"`
+	Recorded   bool     `protobuf:"varint,8,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	// Leading: no standby is in sync; too few are, and nothing is committed (cachesync.alone=wait).
+	Alone         bool `protobuf:"varint,9,opt,name=alone,proto3" json:"alone,omitempty"`
+	Waiting       bool `protobuf:"varint,10,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MirrorState) Reset() {
 	*x = MirrorState{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[9]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +686,7 @@ func (x *MirrorState) String() string {
 func (*MirrorState) ProtoMessage() {}
 
 func (x *MirrorState) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[9]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +699,7 @@ func (x *MirrorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MirrorState.ProtoReflect.Descriptor instead.
 func (*MirrorState) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{9}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MirrorState) GetPosition() *v1.Position {
@@ -636,6 +737,41 @@ func (x *MirrorState) GetInSyncStandbys() int32 {
 	return 0
 }
 
+func (x *MirrorState) GetSetTerm() *v1.Term {
+	if x != nil {
+		return x.SetTerm
+	}
+	return nil
+}
+
+func (x *MirrorState) GetSetVersion() uint64 {
+	if x != nil {
+		return x.SetVersion
+	}
+	return 0
+}
+
+func (x *MirrorState) GetRecorded() bool {
+	if x != nil {
+		return x.Recorded
+	}
+	return false
+}
+
+func (x *MirrorState) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
+func (x *MirrorState) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
 type WatchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         *MirrorState           `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
@@ -645,7 +781,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[10]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +793,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[10]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +806,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{10}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchResponse) GetState() *MirrorState {
@@ -688,7 +824,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[11]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -700,7 +836,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[11]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -713,7 +849,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{11}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{13}
 }
 
 type PeerStatus struct {
@@ -731,7 +867,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[12]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +879,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[12]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +892,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{12}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PeerStatus) GetNodeId() string {
@@ -809,23 +945,28 @@ func (x *PeerStatus) GetLagNanos() int64 {
 }
 
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	State         *MirrorState           `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	Entries       uint64                 `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
-	Bytes         uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	DedupeIds     uint64                 `protobuf:"varint,6,opt,name=dedupe_ids,json=dedupeIds,proto3" json:"dedupe_ids,omitempty"`
-	MasterId      string                 `protobuf:"bytes,7,opt,name=master_id,json=masterId,proto3" json:"master_id,omitempty"`
-	Peers         []*PeerStatus          `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"`
-	Dropped       map[string]uint64      `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	NodeId    string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Address   string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	State     *MirrorState           `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Entries   uint64                 `protobuf:"varint,4,opt,name=entries,proto3" json:"entries,omitempty"`
+	Bytes     uint64                 `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	DedupeIds uint64                 `protobuf:"varint,6,opt,name=dedupe_ids,json=dedupeIds,proto3" json:"dedupe_ids,omitempty"`
+	MasterId  string                 `protobuf:"bytes,7,opt,name=master_id,json=masterId,proto3" json:"master_id,omitempty"`
+	Peers     []*PeerStatus          `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"`
+	Dropped   map[string]uint64      `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The members of the last in-sync set that it knows.
+	InSyncSet []string `protobuf:"bytes,10,rep,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
+	// Where the table is kept; empty if in memory. fault says why nothing can be written there.
+	Store         string `protobuf:"bytes,11,opt,name=store,proto3" json:"store,omitempty"`
+	Fault         string `protobuf:"bytes,12,opt,name=fault,proto3" json:"fault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[13]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +978,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[13]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +991,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{13}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StatusResponse) GetNodeId() string {
@@ -916,6 +1057,27 @@ func (x *StatusResponse) GetDropped() map[string]uint64 {
 	return nil
 }
 
+func (x *StatusResponse) GetInSyncSet() []string {
+	if x != nil {
+		return x.InSyncSet
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -924,7 +1086,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[14]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1098,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[14]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1111,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{14}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{16}
 }
 
 type ShutdownResponse struct {
@@ -960,7 +1122,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[15]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1134,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[15]
+	mi := &file_understudy_cachesync_v1_cachesync_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,21 +1147,22 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{15}
+	return file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP(), []int{17}
 }
 
 var File_understudy_cachesync_v1_cachesync_proto protoreflect.FileDescriptor
 
 const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"\n" +
-	"'understudy/cachesync/v1/cachesync.proto\x12\x17understudy.cachesync.v1\x1a#understudy/cluster/v1/cluster.proto\x1a!understudy/mirror/v1/mirror.proto\"\xfa\x01\n" +
+	"'understudy/cachesync/v1/cachesync.proto\x12\x17understudy.cachesync.v1\x1a#understudy/cluster/v1/cluster.proto\x1a!understudy/mirror/v1/mirror.proto\"\x96\x02\n" +
 	"\x10ConfigureRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x19\n" +
 	"\bdata_dir\x18\x03 \x01(\tR\adataDir\x12Y\n" +
 	"\n" +
 	"properties\x18\x04 \x03(\v29.understudy.cachesync.v1.ConfigureRequest.PropertiesEntryR\n" +
-	"properties\x1a=\n" +
+	"properties\x12\x1a\n" +
+	"\bdefaults\x18\x05 \x03(\tR\bdefaults\x1a=\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"[\n" +
@@ -1013,7 +1176,10 @@ const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\v2\x1b.understudy.mirror.v1.EntryR\aentries\x127\n" +
 	"\x06sealed\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\x06sealed\x12\x1d\n" +
 	"\n" +
-	"taken_from\x18\x03 \x01(\tR\ttakenFrom\"\x0f\n" +
+	"taken_from\x18\x03 \x01(\tR\ttakenFrom\"\x10\n" +
+	"\x0eAdoptedRequest\"H\n" +
+	"\x0fAdoptedResponse\x125\n" +
+	"\aentries\x18\x01 \x03(\v2\x1b.understudy.mirror.v1.EntryR\aentries\"\x0f\n" +
 	"\rFollowRequest\"\x10\n" +
 	"\x0eFollowResponse\"\x9c\x01\n" +
 	"\rCommitRequest\x12\x1a\n" +
@@ -1025,14 +1191,21 @@ const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12=\n" +
 	"\x06result\x18\x02 \x01(\x0e2%.understudy.cachesync.v1.CommitResultR\x06result\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\"\x0e\n" +
-	"\fWatchRequest\"\xe3\x01\n" +
+	"\fWatchRequest\"\x88\x03\n" +
 	"\vMirrorState\x12;\n" +
 	"\bposition\x18\x01 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x12\x17\n" +
 	"\ain_sync\x18\x02 \x01(\bR\x06inSync\x12\x18\n" +
 	"\aleading\x18\x03 \x01(\bR\aleading\x12:\n" +
 	"\n" +
 	"refused_by\x18\x04 \x01(\v2\x1b.understudy.cluster.v1.TermR\trefusedBy\x12(\n" +
-	"\x10in_sync_standbys\x18\x05 \x01(\x05R\x0einSyncStandbys\"K\n" +
+	"\x10in_sync_standbys\x18\x05 \x01(\x05R\x0einSyncStandbys\x126\n" +
+	"\bset_term\x18\x06 \x01(\v2\x1b.understudy.cluster.v1.TermR\asetTerm\x12\x1f\n" +
+	"\vset_version\x18\a \x01(\x04R\n" +
+	"setVersion\x12\x1a\n" +
+	"\brecorded\x18\b \x01(\bR\brecorded\x12\x14\n" +
+	"\x05alone\x18\t \x01(\bR\x05alone\x12\x18\n" +
+	"\awaiting\x18\n" +
+	" \x01(\bR\awaiting\"K\n" +
 	"\rWatchResponse\x12:\n" +
 	"\x05state\x18\x01 \x01(\v2$.understudy.cachesync.v1.MirrorStateR\x05state\"\x0f\n" +
 	"\rStatusRequest\"\xf9\x01\n" +
@@ -1045,7 +1218,7 @@ const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"\facknowledged\x18\x05 \x01(\v2\x1f.understudy.cluster.v1.PositionR\facknowledged\x12\x1f\n" +
 	"\vlag_entries\x18\x06 \x01(\x04R\n" +
 	"lagEntries\x12\x1b\n" +
-	"\tlag_nanos\x18\a \x01(\x03R\blagNanos\"\xb2\x03\n" +
+	"\tlag_nanos\x18\a \x01(\x03R\blagNanos\"\xfe\x03\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12:\n" +
@@ -1056,25 +1229,31 @@ const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"dedupe_ids\x18\x06 \x01(\x04R\tdedupeIds\x12\x1b\n" +
 	"\tmaster_id\x18\a \x01(\tR\bmasterId\x129\n" +
 	"\x05peers\x18\b \x03(\v2#.understudy.cachesync.v1.PeerStatusR\x05peers\x12N\n" +
-	"\adropped\x18\t \x03(\v24.understudy.cachesync.v1.StatusResponse.DroppedEntryR\adropped\x1a:\n" +
+	"\adropped\x18\t \x03(\v24.understudy.cachesync.v1.StatusResponse.DroppedEntryR\adropped\x12\x1e\n" +
+	"\vin_sync_set\x18\n" +
+	" \x03(\tR\tinSyncSet\x12\x14\n" +
+	"\x05store\x18\v \x01(\tR\x05store\x12\x14\n" +
+	"\x05fault\x18\f \x01(\tR\x05fault\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
-	"\x10ShutdownResponse*\xa3\x01\n" +
+	"\x10ShutdownResponse*\xbe\x01\n" +
 	"\fCommitResult\x12\x1d\n" +
 	"\x19COMMIT_RESULT_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17COMMIT_RESULT_COMMITTED\x10\x01\x12\x1d\n" +
 	"\x19COMMIT_RESULT_DONE_BEFORE\x10\x02\x12\x1d\n" +
 	"\x19COMMIT_RESULT_NOT_LEADING\x10\x03\x12\x19\n" +
-	"\x15COMMIT_RESULT_INVALID\x10\x042\x9d\x05\n" +
+	"\x15COMMIT_RESULT_INVALID\x10\x04\x12\x19\n" +
+	"\x15COMMIT_RESULT_NO_ROOM\x10\x052\xfd\x05\n" +
 	"\x10CacheSyncService\x12b\n" +
 	"\tConfigure\x12).understudy.cachesync.v1.ConfigureRequest\x1a*.understudy.cachesync.v1.ConfigureResponse\x12U\n" +
 	"\x04Lead\x12$.understudy.cachesync.v1.LeadRequest\x1a%.understudy.cachesync.v1.LeadResponse0\x01\x12Y\n" +
 	"\x06Follow\x12&.understudy.cachesync.v1.FollowRequest\x1a'.understudy.cachesync.v1.FollowResponse\x12]\n" +
 	"\x06Commit\x12&.understudy.cachesync.v1.CommitRequest\x1a'.understudy.cachesync.v1.CommitResponse(\x010\x01\x12X\n" +
 	"\x05Watch\x12%.understudy.cachesync.v1.WatchRequest\x1a&.understudy.cachesync.v1.WatchResponse0\x01\x12Y\n" +
-	"\x06Status\x12&.understudy.cachesync.v1.StatusRequest\x1a'.understudy.cachesync.v1.StatusResponse\x12_\n" +
+	"\x06Status\x12&.understudy.cachesync.v1.StatusRequest\x1a'.understudy.cachesync.v1.StatusResponse\x12^\n" +
+	"\aAdopted\x12'.understudy.cachesync.v1.AdoptedRequest\x1a(.understudy.cachesync.v1.AdoptedResponse0\x01\x12_\n" +
 	"\bShutdown\x12(.understudy.cachesync.v1.ShutdownRequest\x1a).understudy.cachesync.v1.ShutdownResponseB\xfe\x01\n" +
 	"\x1bcom.understudy.cachesync.v1B\x0eCachesyncProtoP\x01ZQgithub.com/understudy-ha/understudy/proto/gen/understudy/cachesync/v1;cachesyncv1\xa2\x02\x03UCX\xaa\x02\x17Understudy.Cachesync.V1\xca\x02\x17Understudy\\Cachesync\\V1\xe2\x02#Understudy\\Cachesync\\V1\\GPBMetadata\xea\x02\x19Understudy::Cachesync::V1b\x06proto3"
 
@@ -1091,66 +1270,72 @@ func file_understudy_cachesync_v1_cachesync_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_cachesync_v1_cachesync_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_understudy_cachesync_v1_cachesync_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_understudy_cachesync_v1_cachesync_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_understudy_cachesync_v1_cachesync_proto_goTypes = []any{
 	(CommitResult)(0),         // 0: understudy.cachesync.v1.CommitResult
 	(*ConfigureRequest)(nil),  // 1: understudy.cachesync.v1.ConfigureRequest
 	(*ConfigureResponse)(nil), // 2: understudy.cachesync.v1.ConfigureResponse
 	(*LeadRequest)(nil),       // 3: understudy.cachesync.v1.LeadRequest
 	(*LeadResponse)(nil),      // 4: understudy.cachesync.v1.LeadResponse
-	(*FollowRequest)(nil),     // 5: understudy.cachesync.v1.FollowRequest
-	(*FollowResponse)(nil),    // 6: understudy.cachesync.v1.FollowResponse
-	(*CommitRequest)(nil),     // 7: understudy.cachesync.v1.CommitRequest
-	(*CommitResponse)(nil),    // 8: understudy.cachesync.v1.CommitResponse
-	(*WatchRequest)(nil),      // 9: understudy.cachesync.v1.WatchRequest
-	(*MirrorState)(nil),       // 10: understudy.cachesync.v1.MirrorState
-	(*WatchResponse)(nil),     // 11: understudy.cachesync.v1.WatchResponse
-	(*StatusRequest)(nil),     // 12: understudy.cachesync.v1.StatusRequest
-	(*PeerStatus)(nil),        // 13: understudy.cachesync.v1.PeerStatus
-	(*StatusResponse)(nil),    // 14: understudy.cachesync.v1.StatusResponse
-	(*ShutdownRequest)(nil),   // 15: understudy.cachesync.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),  // 16: understudy.cachesync.v1.ShutdownResponse
-	nil,                       // 17: understudy.cachesync.v1.ConfigureRequest.PropertiesEntry
-	nil,                       // 18: understudy.cachesync.v1.StatusResponse.DroppedEntry
-	(*v1.Term)(nil),           // 19: understudy.cluster.v1.Term
-	(*v11.Entry)(nil),         // 20: understudy.mirror.v1.Entry
-	(*v1.Position)(nil),       // 21: understudy.cluster.v1.Position
-	(*v11.Op)(nil),            // 22: understudy.mirror.v1.Op
+	(*AdoptedRequest)(nil),    // 5: understudy.cachesync.v1.AdoptedRequest
+	(*AdoptedResponse)(nil),   // 6: understudy.cachesync.v1.AdoptedResponse
+	(*FollowRequest)(nil),     // 7: understudy.cachesync.v1.FollowRequest
+	(*FollowResponse)(nil),    // 8: understudy.cachesync.v1.FollowResponse
+	(*CommitRequest)(nil),     // 9: understudy.cachesync.v1.CommitRequest
+	(*CommitResponse)(nil),    // 10: understudy.cachesync.v1.CommitResponse
+	(*WatchRequest)(nil),      // 11: understudy.cachesync.v1.WatchRequest
+	(*MirrorState)(nil),       // 12: understudy.cachesync.v1.MirrorState
+	(*WatchResponse)(nil),     // 13: understudy.cachesync.v1.WatchResponse
+	(*StatusRequest)(nil),     // 14: understudy.cachesync.v1.StatusRequest
+	(*PeerStatus)(nil),        // 15: understudy.cachesync.v1.PeerStatus
+	(*StatusResponse)(nil),    // 16: understudy.cachesync.v1.StatusResponse
+	(*ShutdownRequest)(nil),   // 17: understudy.cachesync.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),  // 18: understudy.cachesync.v1.ShutdownResponse
+	nil,                       // 19: understudy.cachesync.v1.ConfigureRequest.PropertiesEntry
+	nil,                       // 20: understudy.cachesync.v1.StatusResponse.DroppedEntry
+	(*v1.Term)(nil),           // 21: understudy.cluster.v1.Term
+	(*v11.Entry)(nil),         // 22: understudy.mirror.v1.Entry
+	(*v1.Position)(nil),       // 23: understudy.cluster.v1.Position
+	(*v11.Op)(nil),            // 24: understudy.mirror.v1.Op
 }
 var file_understudy_cachesync_v1_cachesync_proto_depIdxs = []int32{
-	17, // 0: understudy.cachesync.v1.ConfigureRequest.properties:type_name -> understudy.cachesync.v1.ConfigureRequest.PropertiesEntry
-	19, // 1: understudy.cachesync.v1.LeadRequest.term:type_name -> understudy.cluster.v1.Term
-	20, // 2: understudy.cachesync.v1.LeadResponse.entries:type_name -> understudy.mirror.v1.Entry
-	21, // 3: understudy.cachesync.v1.LeadResponse.sealed:type_name -> understudy.cluster.v1.Position
-	19, // 4: understudy.cachesync.v1.CommitRequest.term:type_name -> understudy.cluster.v1.Term
-	22, // 5: understudy.cachesync.v1.CommitRequest.op:type_name -> understudy.mirror.v1.Op
-	0,  // 6: understudy.cachesync.v1.CommitResponse.result:type_name -> understudy.cachesync.v1.CommitResult
-	21, // 7: understudy.cachesync.v1.MirrorState.position:type_name -> understudy.cluster.v1.Position
-	19, // 8: understudy.cachesync.v1.MirrorState.refused_by:type_name -> understudy.cluster.v1.Term
-	10, // 9: understudy.cachesync.v1.WatchResponse.state:type_name -> understudy.cachesync.v1.MirrorState
-	21, // 10: understudy.cachesync.v1.PeerStatus.acknowledged:type_name -> understudy.cluster.v1.Position
-	10, // 11: understudy.cachesync.v1.StatusResponse.state:type_name -> understudy.cachesync.v1.MirrorState
-	13, // 12: understudy.cachesync.v1.StatusResponse.peers:type_name -> understudy.cachesync.v1.PeerStatus
-	18, // 13: understudy.cachesync.v1.StatusResponse.dropped:type_name -> understudy.cachesync.v1.StatusResponse.DroppedEntry
-	1,  // 14: understudy.cachesync.v1.CacheSyncService.Configure:input_type -> understudy.cachesync.v1.ConfigureRequest
-	3,  // 15: understudy.cachesync.v1.CacheSyncService.Lead:input_type -> understudy.cachesync.v1.LeadRequest
-	5,  // 16: understudy.cachesync.v1.CacheSyncService.Follow:input_type -> understudy.cachesync.v1.FollowRequest
-	7,  // 17: understudy.cachesync.v1.CacheSyncService.Commit:input_type -> understudy.cachesync.v1.CommitRequest
-	9,  // 18: understudy.cachesync.v1.CacheSyncService.Watch:input_type -> understudy.cachesync.v1.WatchRequest
-	12, // 19: understudy.cachesync.v1.CacheSyncService.Status:input_type -> understudy.cachesync.v1.StatusRequest
-	15, // 20: understudy.cachesync.v1.CacheSyncService.Shutdown:input_type -> understudy.cachesync.v1.ShutdownRequest
-	2,  // 21: understudy.cachesync.v1.CacheSyncService.Configure:output_type -> understudy.cachesync.v1.ConfigureResponse
-	4,  // 22: understudy.cachesync.v1.CacheSyncService.Lead:output_type -> understudy.cachesync.v1.LeadResponse
-	6,  // 23: understudy.cachesync.v1.CacheSyncService.Follow:output_type -> understudy.cachesync.v1.FollowResponse
-	8,  // 24: understudy.cachesync.v1.CacheSyncService.Commit:output_type -> understudy.cachesync.v1.CommitResponse
-	11, // 25: understudy.cachesync.v1.CacheSyncService.Watch:output_type -> understudy.cachesync.v1.WatchResponse
-	14, // 26: understudy.cachesync.v1.CacheSyncService.Status:output_type -> understudy.cachesync.v1.StatusResponse
-	16, // 27: understudy.cachesync.v1.CacheSyncService.Shutdown:output_type -> understudy.cachesync.v1.ShutdownResponse
-	21, // [21:28] is the sub-list for method output_type
-	14, // [14:21] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	19, // 0: understudy.cachesync.v1.ConfigureRequest.properties:type_name -> understudy.cachesync.v1.ConfigureRequest.PropertiesEntry
+	21, // 1: understudy.cachesync.v1.LeadRequest.term:type_name -> understudy.cluster.v1.Term
+	22, // 2: understudy.cachesync.v1.LeadResponse.entries:type_name -> understudy.mirror.v1.Entry
+	23, // 3: understudy.cachesync.v1.LeadResponse.sealed:type_name -> understudy.cluster.v1.Position
+	22, // 4: understudy.cachesync.v1.AdoptedResponse.entries:type_name -> understudy.mirror.v1.Entry
+	21, // 5: understudy.cachesync.v1.CommitRequest.term:type_name -> understudy.cluster.v1.Term
+	24, // 6: understudy.cachesync.v1.CommitRequest.op:type_name -> understudy.mirror.v1.Op
+	0,  // 7: understudy.cachesync.v1.CommitResponse.result:type_name -> understudy.cachesync.v1.CommitResult
+	23, // 8: understudy.cachesync.v1.MirrorState.position:type_name -> understudy.cluster.v1.Position
+	21, // 9: understudy.cachesync.v1.MirrorState.refused_by:type_name -> understudy.cluster.v1.Term
+	21, // 10: understudy.cachesync.v1.MirrorState.set_term:type_name -> understudy.cluster.v1.Term
+	12, // 11: understudy.cachesync.v1.WatchResponse.state:type_name -> understudy.cachesync.v1.MirrorState
+	23, // 12: understudy.cachesync.v1.PeerStatus.acknowledged:type_name -> understudy.cluster.v1.Position
+	12, // 13: understudy.cachesync.v1.StatusResponse.state:type_name -> understudy.cachesync.v1.MirrorState
+	15, // 14: understudy.cachesync.v1.StatusResponse.peers:type_name -> understudy.cachesync.v1.PeerStatus
+	20, // 15: understudy.cachesync.v1.StatusResponse.dropped:type_name -> understudy.cachesync.v1.StatusResponse.DroppedEntry
+	1,  // 16: understudy.cachesync.v1.CacheSyncService.Configure:input_type -> understudy.cachesync.v1.ConfigureRequest
+	3,  // 17: understudy.cachesync.v1.CacheSyncService.Lead:input_type -> understudy.cachesync.v1.LeadRequest
+	7,  // 18: understudy.cachesync.v1.CacheSyncService.Follow:input_type -> understudy.cachesync.v1.FollowRequest
+	9,  // 19: understudy.cachesync.v1.CacheSyncService.Commit:input_type -> understudy.cachesync.v1.CommitRequest
+	11, // 20: understudy.cachesync.v1.CacheSyncService.Watch:input_type -> understudy.cachesync.v1.WatchRequest
+	14, // 21: understudy.cachesync.v1.CacheSyncService.Status:input_type -> understudy.cachesync.v1.StatusRequest
+	5,  // 22: understudy.cachesync.v1.CacheSyncService.Adopted:input_type -> understudy.cachesync.v1.AdoptedRequest
+	17, // 23: understudy.cachesync.v1.CacheSyncService.Shutdown:input_type -> understudy.cachesync.v1.ShutdownRequest
+	2,  // 24: understudy.cachesync.v1.CacheSyncService.Configure:output_type -> understudy.cachesync.v1.ConfigureResponse
+	4,  // 25: understudy.cachesync.v1.CacheSyncService.Lead:output_type -> understudy.cachesync.v1.LeadResponse
+	8,  // 26: understudy.cachesync.v1.CacheSyncService.Follow:output_type -> understudy.cachesync.v1.FollowResponse
+	10, // 27: understudy.cachesync.v1.CacheSyncService.Commit:output_type -> understudy.cachesync.v1.CommitResponse
+	13, // 28: understudy.cachesync.v1.CacheSyncService.Watch:output_type -> understudy.cachesync.v1.WatchResponse
+	16, // 29: understudy.cachesync.v1.CacheSyncService.Status:output_type -> understudy.cachesync.v1.StatusResponse
+	6,  // 30: understudy.cachesync.v1.CacheSyncService.Adopted:output_type -> understudy.cachesync.v1.AdoptedResponse
+	18, // 31: understudy.cachesync.v1.CacheSyncService.Shutdown:output_type -> understudy.cachesync.v1.ShutdownResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_understudy_cachesync_v1_cachesync_proto_init() }
@@ -1164,7 +1349,7 @@ func file_understudy_cachesync_v1_cachesync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_cachesync_v1_cachesync_proto_rawDesc), len(file_understudy_cachesync_v1_cachesync_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	CacheSyncService_Commit_FullMethodName    = "/understudy.cachesync.v1.CacheSyncService/Commit"
 	CacheSyncService_Watch_FullMethodName     = "/understudy.cachesync.v1.CacheSyncService/Watch"
 	CacheSyncService_Status_FullMethodName    = "/understudy.cachesync.v1.CacheSyncService/Status"
+	CacheSyncService_Adopted_FullMethodName   = "/understudy.cachesync.v1.CacheSyncService/Adopted"
 	CacheSyncService_Shutdown_FullMethodName  = "/understudy.cachesync.v1.CacheSyncService/Shutdown"
 )
 
@@ -49,6 +50,9 @@ type CacheSyncServiceClient interface {
 	// Watch sends the state of the mirror, at once and whenever it changes in a way that matters to others.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Adopted sends, while this node leads, the messages that only a returning node held and that were taken from it. They
+	// are committed and in flight; the host has to take them up. Each is sent once.
+	Adopted(ctx context.Context, in *AdoptedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AdoptedResponse], error)
 	// Shutdown says goodbye to the peers and flushes. The process is ended after the answer.
 	Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error)
 }
@@ -142,6 +146,25 @@ func (c *cacheSyncServiceClient) Status(ctx context.Context, in *StatusRequest, 
 	return out, nil
 }
 
+func (c *cacheSyncServiceClient) Adopted(ctx context.Context, in *AdoptedRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[AdoptedResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &CacheSyncService_ServiceDesc.Streams[3], CacheSyncService_Adopted_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[AdoptedRequest, AdoptedResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CacheSyncService_AdoptedClient = grpc.ServerStreamingClient[AdoptedResponse]
+
 func (c *cacheSyncServiceClient) Shutdown(ctx context.Context, in *ShutdownRequest, opts ...grpc.CallOption) (*ShutdownResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ShutdownResponse)
@@ -171,6 +194,9 @@ type CacheSyncServiceServer interface {
 	// Watch sends the state of the mirror, at once and whenever it changes in a way that matters to others.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Adopted sends, while this node leads, the messages that only a returning node held and that were taken from it. They
+	// are committed and in flight; the host has to take them up. Each is sent once.
+	Adopted(*AdoptedRequest, grpc.ServerStreamingServer[AdoptedResponse]) error
 	// Shutdown says goodbye to the peers and flushes. The process is ended after the answer.
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 	mustEmbedUnimplementedCacheSyncServiceServer()
@@ -200,6 +226,9 @@ func (UnimplementedCacheSyncServiceServer) Watch(*WatchRequest, grpc.ServerStrea
 }
 func (UnimplementedCacheSyncServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedCacheSyncServiceServer) Adopted(*AdoptedRequest, grpc.ServerStreamingServer[AdoptedResponse]) error {
+	return status.Error(codes.Unimplemented, "method Adopted not implemented")
 }
 func (UnimplementedCacheSyncServiceServer) Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Shutdown not implemented")
@@ -308,6 +337,17 @@ func _CacheSyncService_Status_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _CacheSyncService_Adopted_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(AdoptedRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CacheSyncServiceServer).Adopted(m, &grpc.GenericServerStream[AdoptedRequest, AdoptedResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type CacheSyncService_AdoptedServer = grpc.ServerStreamingServer[AdoptedResponse]
+
 func _CacheSyncService_Shutdown_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ShutdownRequest)
 	if err := dec(in); err != nil {
@@ -365,6 +405,11 @@ var CacheSyncService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _CacheSyncService_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Adopted",
+			Handler:       _CacheSyncService_Adopted_Handler,
 			ServerStreams: true,
 		},
 	},

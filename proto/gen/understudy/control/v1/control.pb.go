@@ -10,8 +10,8 @@ package controlv1
 
 import (
 	v12 "github.com/understudy-ha/understudy/proto/gen/understudy/cachesync/v1"
-	v11 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
-	v1 "github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1"
+	v1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
+	v11 "github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -26,6 +26,1225 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// A message that waits for an operator.
+type FailedMessage struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	MessageId string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Channel   string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Workflow  string                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	// The step that failed, and why.
+	ErrorStep        string `protobuf:"bytes,4,opt,name=error_step,json=errorStep,proto3" json:"error_step,omitempty"`
+	Error            string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	ReceivedUnixNano int64  `protobuf:"varint,6,opt,name=received_unix_nano,json=receivedUnixNano,proto3" json:"received_unix_nano,omitempty"`
+	FailedUnixNano   int64  `protobuf:"varint,7,opt,name=failed_unix_nano,json=failedUnixNano,proto3" json:"failed_unix_nano,omitempty"`
+	Attempts         uint32 `protobuf:"varint,8,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	// The mastership that it failed in.
+	Term string `protobuf:"bytes,9,opt,name=term,proto3" json:"term,omitempty"`
+	// A retry goes on after this service; empty: it begins from the start.
+	Step              string `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
+	PossibleDuplicate bool   `protobuf:"varint,11,opt,name=possible_duplicate,json=possibleDuplicate,proto3" json:"possible_duplicate,omitempty"`
+	Bytes             int64  `protobuf:"varint,12,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// It has not failed, but cannot go on; the error says why.
+	Held bool `protobuf:"varint,13,opt,name=held,proto3" json:"held,omitempty"`
+	// The mirror has it, so it is not lost with this node.
+	Mirrored bool `protobuf:"varint,14,opt,name=mirrored,proto3" json:"mirrored,omitempty"`
+	// Where this node's disk has it; empty if it has not.
+	Folder        string `protobuf:"bytes,15,opt,name=folder,proto3" json:"folder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedMessage) Reset() {
+	*x = FailedMessage{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedMessage) ProtoMessage() {}
+
+func (x *FailedMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedMessage.ProtoReflect.Descriptor instead.
+func (*FailedMessage) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *FailedMessage) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetErrorStep() string {
+	if x != nil {
+		return x.ErrorStep
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetReceivedUnixNano() int64 {
+	if x != nil {
+		return x.ReceivedUnixNano
+	}
+	return 0
+}
+
+func (x *FailedMessage) GetFailedUnixNano() int64 {
+	if x != nil {
+		return x.FailedUnixNano
+	}
+	return 0
+}
+
+func (x *FailedMessage) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *FailedMessage) GetTerm() string {
+	if x != nil {
+		return x.Term
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *FailedMessage) GetPossibleDuplicate() bool {
+	if x != nil {
+		return x.PossibleDuplicate
+	}
+	return false
+}
+
+func (x *FailedMessage) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *FailedMessage) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *FailedMessage) GetMirrored() bool {
+	if x != nil {
+		return x.Mirrored
+	}
+	return false
+}
+
+func (x *FailedMessage) GetFolder() string {
+	if x != nil {
+		return x.Folder
+	}
+	return ""
+}
+
+type ListFailedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFailedRequest) Reset() {
+	*x = ListFailedRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFailedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFailedRequest) ProtoMessage() {}
+
+func (x *ListFailedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFailedRequest.ProtoReflect.Descriptor instead.
+func (*ListFailedRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{1}
+}
+
+type ListFailedResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// This node works, so that the list is complete, and messages can be tried again here.
+	Master bool `protobuf:"varint,2,opt,name=master,proto3" json:"master,omitempty"`
+	// Who does, if this node does not; empty if that is not known.
+	MasterId string           `protobuf:"bytes,3,opt,name=master_id,json=masterId,proto3" json:"master_id,omitempty"`
+	Store    string           `protobuf:"bytes,4,opt,name=store,proto3" json:"store,omitempty"`
+	Messages []*FailedMessage `protobuf:"bytes,5,rep,name=messages,proto3" json:"messages,omitempty"`
+	// What cannot be read.
+	Faults        []string `protobuf:"bytes,6,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFailedResponse) Reset() {
+	*x = ListFailedResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFailedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFailedResponse) ProtoMessage() {}
+
+func (x *ListFailedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFailedResponse.ProtoReflect.Descriptor instead.
+func (*ListFailedResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListFailedResponse) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *ListFailedResponse) GetMaster() bool {
+	if x != nil {
+		return x.Master
+	}
+	return false
+}
+
+func (x *ListFailedResponse) GetMasterId() string {
+	if x != nil {
+		return x.MasterId
+	}
+	return ""
+}
+
+func (x *ListFailedResponse) GetStore() string {
+	if x != nil {
+		return x.Store
+	}
+	return ""
+}
+
+func (x *ListFailedResponse) GetMessages() []*FailedMessage {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *ListFailedResponse) GetFaults() []string {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+type ShowFailedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MessageId     string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowFailedRequest) Reset() {
+	*x = ShowFailedRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowFailedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowFailedRequest) ProtoMessage() {}
+
+func (x *ShowFailedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowFailedRequest.ProtoReflect.Descriptor instead.
+func (*ShowFailedRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ShowFailedRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+type FailedPart struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Content []byte                 `protobuf:"bytes,1,opt,name=content,proto3" json:"content,omitempty"`
+	// Values that are no text are as they are kept.
+	Metadata      map[string]string `protobuf:"bytes,2,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FailedPart) Reset() {
+	*x = FailedPart{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FailedPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FailedPart) ProtoMessage() {}
+
+func (x *FailedPart) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FailedPart.ProtoReflect.Descriptor instead.
+func (*FailedPart) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *FailedPart) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+func (x *FailedPart) GetMetadata() map[string]string {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+type ShowFailedResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Message *FailedMessage         `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Parts   []*FailedPart          `protobuf:"bytes,2,rep,name=parts,proto3" json:"parts,omitempty"`
+	// Contents were cut; the store's folder has them whole.
+	Truncated     bool `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShowFailedResponse) Reset() {
+	*x = ShowFailedResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShowFailedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShowFailedResponse) ProtoMessage() {}
+
+func (x *ShowFailedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShowFailedResponse.ProtoReflect.Descriptor instead.
+func (*ShowFailedResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ShowFailedResponse) GetMessage() *FailedMessage {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *ShowFailedResponse) GetParts() []*FailedPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *ShowFailedResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+type RetryFailedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MessageId     string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	TimeoutNanos  int64                  `protobuf:"varint,2,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryFailedRequest) Reset() {
+	*x = RetryFailedRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryFailedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryFailedRequest) ProtoMessage() {}
+
+func (x *RetryFailedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryFailedRequest.ProtoReflect.Descriptor instead.
+func (*RetryFailedRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RetryFailedRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+func (x *RetryFailedRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+type RetryFailedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// done, done before, with on-error, failed again, given back to its source, left, under way.
+	Outcome       string `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryFailedResponse) Reset() {
+	*x = RetryFailedResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryFailedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryFailedResponse) ProtoMessage() {}
+
+func (x *RetryFailedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryFailedResponse.ProtoReflect.Descriptor instead.
+func (*RetryFailedResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RetryFailedResponse) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *RetryFailedResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type DropFailedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MessageId     string                 `protobuf:"bytes,1,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropFailedRequest) Reset() {
+	*x = DropFailedRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropFailedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropFailedRequest) ProtoMessage() {}
+
+func (x *DropFailedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropFailedRequest.ProtoReflect.Descriptor instead.
+func (*DropFailedRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DropFailedRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
+	}
+	return ""
+}
+
+type DropFailedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropFailedResponse) Reset() {
+	*x = DropFailedResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropFailedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropFailedResponse) ProtoMessage() {}
+
+func (x *DropFailedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropFailedResponse.ProtoReflect.Descriptor instead.
+func (*DropFailedResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+type ControlWorkflowsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of a workflow, or of a channel: all of its workflows.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Else they are started.
+	Stop bool `protobuf:"varint,2,opt,name=stop,proto3" json:"stop,omitempty"`
+	// How long what is under way may take to be finished; 0 for the node's stop.timeout.
+	TimeoutNanos  int64 `protobuf:"varint,3,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlWorkflowsRequest) Reset() {
+	*x = ControlWorkflowsRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlWorkflowsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlWorkflowsRequest) ProtoMessage() {}
+
+func (x *ControlWorkflowsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlWorkflowsRequest.ProtoReflect.Descriptor instead.
+func (*ControlWorkflowsRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ControlWorkflowsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ControlWorkflowsRequest) GetStop() bool {
+	if x != nil {
+		return x.Stop
+	}
+	return false
+}
+
+func (x *ControlWorkflowsRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+type ControlWorkflowsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workflows     []*WorkflowStatus      `protobuf:"bytes,1,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControlWorkflowsResponse) Reset() {
+	*x = ControlWorkflowsResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControlWorkflowsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControlWorkflowsResponse) ProtoMessage() {}
+
+func (x *ControlWorkflowsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControlWorkflowsResponse.ProtoReflect.Descriptor instead.
+func (*ControlWorkflowsResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ControlWorkflowsResponse) GetWorkflows() []*WorkflowStatus {
+	if x != nil {
+		return x.Workflows
+	}
+	return nil
+}
+
+type ReloadRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only say what would be changed.
+	DryRun        bool `protobuf:"varint,1,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadRequest) Reset() {
+	*x = ReloadRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadRequest) ProtoMessage() {}
+
+func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
+func (*ReloadRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReloadRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type ReloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ids of workflows.
+	Unchanged []string `protobuf:"bytes,1,rep,name=unchanged,proto3" json:"unchanged,omitempty"`
+	Changed   []string `protobuf:"bytes,2,rep,name=changed,proto3" json:"changed,omitempty"`
+	Added     []string `protobuf:"bytes,3,rep,name=added,proto3" json:"added,omitempty"`
+	Removed   []string `protobuf:"bytes,4,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Of the adapter file, as the other nodes see it.
+	Digest string `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	// What went wrong while it was changed; the workflows that are named are as they were, or do not run.
+	Faults        []string `protobuf:"bytes,6,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadResponse) Reset() {
+	*x = ReloadResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadResponse) ProtoMessage() {}
+
+func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
+func (*ReloadResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReloadResponse) GetUnchanged() []string {
+	if x != nil {
+		return x.Unchanged
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetChanged() []string {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetAdded() []string {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *ReloadResponse) GetFaults() []string {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+type HandoverRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who shall lead; empty for the best one.
+	To string `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// How long what is under way may take to be finished; 0 for the node's stop.timeout.
+	TimeoutNanos  int64 `protobuf:"varint,2,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HandoverRequest) Reset() {
+	*x = HandoverRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandoverRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandoverRequest) ProtoMessage() {}
+
+func (x *HandoverRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandoverRequest.ProtoReflect.Descriptor instead.
+func (*HandoverRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *HandoverRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *HandoverRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+type HandoverResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The term that was given up, who leads now, and in which term.
+	Term    *v1.Term `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
+	To      string   `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	NewTerm *v1.Term `protobuf:"bytes,3,opt,name=new_term,json=newTerm,proto3" json:"new_term,omitempty"`
+	// How long finishing what was under way took, and how long after the resignation the other one led.
+	DrainNanos    int64 `protobuf:"varint,4,opt,name=drain_nanos,json=drainNanos,proto3" json:"drain_nanos,omitempty"`
+	TakeoverNanos int64 `protobuf:"varint,5,opt,name=takeover_nanos,json=takeoverNanos,proto3" json:"takeover_nanos,omitempty"`
+	// The time was over before everything was finished; what is left, and what becomes of it.
+	DeadlineMissed bool     `protobuf:"varint,6,opt,name=deadline_missed,json=deadlineMissed,proto3" json:"deadline_missed,omitempty"`
+	Unfinished     []string `protobuf:"bytes,7,rep,name=unfinished,proto3" json:"unfinished,omitempty"`
+	Fate           string   `protobuf:"bytes,8,opt,name=fate,proto3" json:"fate,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *HandoverResponse) Reset() {
+	*x = HandoverResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HandoverResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HandoverResponse) ProtoMessage() {}
+
+func (x *HandoverResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HandoverResponse.ProtoReflect.Descriptor instead.
+func (*HandoverResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *HandoverResponse) GetTerm() *v1.Term {
+	if x != nil {
+		return x.Term
+	}
+	return nil
+}
+
+func (x *HandoverResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *HandoverResponse) GetNewTerm() *v1.Term {
+	if x != nil {
+		return x.NewTerm
+	}
+	return nil
+}
+
+func (x *HandoverResponse) GetDrainNanos() int64 {
+	if x != nil {
+		return x.DrainNanos
+	}
+	return 0
+}
+
+func (x *HandoverResponse) GetTakeoverNanos() int64 {
+	if x != nil {
+		return x.TakeoverNanos
+	}
+	return 0
+}
+
+func (x *HandoverResponse) GetDeadlineMissed() bool {
+	if x != nil {
+		return x.DeadlineMissed
+	}
+	return false
+}
+
+func (x *HandoverResponse) GetUnfinished() []string {
+	if x != nil {
+		return x.Unfinished
+	}
+	return nil
+}
+
+func (x *HandoverResponse) GetFate() string {
+	if x != nil {
+		return x.Fate
+	}
+	return ""
+}
+
+type PauseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PauseRequest) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+type PauseResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Paused bool                   `protobuf:"varint,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Whose word that is.
+	PausedBy      string `protobuf:"bytes,2,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseResponse) Reset() {
+	*x = PauseResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseResponse) ProtoMessage() {}
+
+func (x *PauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
+func (*PauseResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PauseResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *PauseResponse) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+type ChangeMembersRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of both may be empty. With both, remove comes first.
+	Remove        string `protobuf:"bytes,1,opt,name=remove,proto3" json:"remove,omitempty"`
+	Add           string `protobuf:"bytes,2,opt,name=add,proto3" json:"add,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembersRequest) Reset() {
+	*x = ChangeMembersRequest{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembersRequest) ProtoMessage() {}
+
+func (x *ChangeMembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembersRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMembersRequest) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ChangeMembersRequest) GetRemove() string {
+	if x != nil {
+		return x.Remove
+	}
+	return ""
+}
+
+func (x *ChangeMembersRequest) GetAdd() string {
+	if x != nil {
+		return x.Add
+	}
+	return ""
+}
+
+type ChangeMembersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Voters        []string               `protobuf:"bytes,1,rep,name=voters,proto3" json:"voters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembersResponse) Reset() {
+	*x = ChangeMembersResponse{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembersResponse) ProtoMessage() {}
+
+func (x *ChangeMembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembersResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMembersResponse) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ChangeMembersResponse) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -34,7 +1253,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[0]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -46,7 +1265,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[0]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -59,28 +1278,32 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{0}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 type WorkflowStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Channel       string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	Received      uint64                 `protobuf:"varint,4,opt,name=received,proto3" json:"received,omitempty"`
-	Produced      uint64                 `protobuf:"varint,5,opt,name=produced,proto3" json:"produced,omitempty"`
-	Failed        uint64                 `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`
-	Duplicates    uint64                 `protobuf:"varint,7,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
-	InFlight      uint64                 `protobuf:"varint,8,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	Held          uint64                 `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
-	LastError     string                 `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Channel    string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	State      string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Received   uint64                 `protobuf:"varint,4,opt,name=received,proto3" json:"received,omitempty"`
+	Produced   uint64                 `protobuf:"varint,5,opt,name=produced,proto3" json:"produced,omitempty"`
+	Failed     uint64                 `protobuf:"varint,6,opt,name=failed,proto3" json:"failed,omitempty"`
+	Duplicates uint64                 `protobuf:"varint,7,opt,name=duplicates,proto3" json:"duplicates,omitempty"`
+	InFlight   uint64                 `protobuf:"varint,8,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Held       uint64                 `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`
+	LastError  string                 `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// What the failed-message store has of it.
+	Stored uint64 `protobuf:"varint,11,opt,name=stored,proto3" json:"stored,omitempty"`
+	// How often it was restarted because its consumer or producer failed.
+	Restarts      uint64 `protobuf:"varint,12,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WorkflowStatus) Reset() {
 	*x = WorkflowStatus{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[1]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -92,7 +1315,7 @@ func (x *WorkflowStatus) String() string {
 func (*WorkflowStatus) ProtoMessage() {}
 
 func (x *WorkflowStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[1]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -105,7 +1328,7 @@ func (x *WorkflowStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowStatus.ProtoReflect.Descriptor instead.
 func (*WorkflowStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{1}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WorkflowStatus) GetId() string {
@@ -178,6 +1401,20 @@ func (x *WorkflowStatus) GetLastError() string {
 	return ""
 }
 
+func (x *WorkflowStatus) GetStored() uint64 {
+	if x != nil {
+		return x.Stored
+	}
+	return 0
+}
+
+func (x *WorkflowStatus) GetRestarts() uint64 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
 type PluginStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -194,7 +1431,7 @@ type PluginStatus struct {
 
 func (x *PluginStatus) Reset() {
 	*x = PluginStatus{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[2]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +1443,7 @@ func (x *PluginStatus) String() string {
 func (*PluginStatus) ProtoMessage() {}
 
 func (x *PluginStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[2]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +1456,7 @@ func (x *PluginStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginStatus.ProtoReflect.Descriptor instead.
 func (*PluginStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{2}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PluginStatus) GetName() string {
@@ -278,6 +1515,104 @@ func (x *PluginStatus) GetLastError() string {
 	return ""
 }
 
+// A program as workload.
+type ProgramStatus struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Command []string               `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`
+	State   string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// 0 while it does not run.
+	Pid int32 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
+	// The process that owns it.
+	ShimPid int32 `protobuf:"varint,4,opt,name=shim_pid,json=shimPid,proto3" json:"shim_pid,omitempty"`
+	// Those of this mastership.
+	Restarts uint32 `protobuf:"varint,5,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	// How it last ended by itself; empty if it has not.
+	LastExit string `protobuf:"bytes,6,opt,name=last_exit,json=lastExit,proto3" json:"last_exit,omitempty"`
+	// By what it is known what belongs to the program.
+	ContainedBy   string `protobuf:"bytes,7,opt,name=contained_by,json=containedBy,proto3" json:"contained_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgramStatus) Reset() {
+	*x = ProgramStatus{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgramStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgramStatus) ProtoMessage() {}
+
+func (x *ProgramStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgramStatus.ProtoReflect.Descriptor instead.
+func (*ProgramStatus) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ProgramStatus) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *ProgramStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ProgramStatus) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ProgramStatus) GetShimPid() int32 {
+	if x != nil {
+		return x.ShimPid
+	}
+	return 0
+}
+
+func (x *ProgramStatus) GetRestarts() uint32 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *ProgramStatus) GetLastExit() string {
+	if x != nil {
+		return x.LastExit
+	}
+	return ""
+}
+
+func (x *ProgramStatus) GetContainedBy() string {
+	if x != nil {
+		return x.ContainedBy
+	}
+	return ""
+}
+
 type StatusResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	NodeId      string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -287,8 +1622,8 @@ type StatusResponse struct {
 	UptimeNanos int64                  `protobuf:"varint,5,opt,name=uptime_nanos,json=uptimeNanos,proto3" json:"uptime_nanos,omitempty"`
 	// What the node does now: starting, standing by, promoted, running, stopping, or why it cannot.
 	Phase             string              `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
-	Role              v1.Role             `protobuf:"varint,7,opt,name=role,proto3,enum=understudy.failover.v1.Role" json:"role,omitempty"`
-	Term              *v11.Term           `protobuf:"bytes,8,opt,name=term,proto3" json:"term,omitempty"`
+	Role              v11.Role            `protobuf:"varint,7,opt,name=role,proto3,enum=understudy.failover.v1.Role" json:"role,omitempty"`
+	Term              *v1.Term            `protobuf:"bytes,8,opt,name=term,proto3" json:"term,omitempty"`
 	MasterId          string              `protobuf:"bytes,9,opt,name=master_id,json=masterId,proto3" json:"master_id,omitempty"`
 	Reason            string              `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
 	RoleSinceNanos    int64               `protobuf:"varint,11,opt,name=role_since_nanos,json=roleSinceNanos,proto3" json:"role_since_nanos,omitempty"`
@@ -298,18 +1633,34 @@ type StatusResponse struct {
 	AdapterState      string              `protobuf:"bytes,15,opt,name=adapter_state,json=adapterState,proto3" json:"adapter_state,omitempty"`
 	Workflows         []*WorkflowStatus   `protobuf:"bytes,16,rep,name=workflows,proto3" json:"workflows,omitempty"`
 	Plugins           []*PluginStatus     `protobuf:"bytes,17,rep,name=plugins,proto3" json:"plugins,omitempty"`
-	Election          *v1.StatusResponse  `protobuf:"bytes,18,opt,name=election,proto3" json:"election,omitempty"`
+	Election          *v11.StatusResponse `protobuf:"bytes,18,opt,name=election,proto3" json:"election,omitempty"`
 	Mirror            *v12.StatusResponse `protobuf:"bytes,19,opt,name=mirror,proto3" json:"mirror,omitempty"`
 	Warnings          []string            `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	StepEvents        uint64              `protobuf:"varint,21,opt,name=step_events,json=stepEvents,proto3" json:"step_events,omitempty"`
 	StepEventsDropped uint64              `protobuf:"varint,22,opt,name=step_events_dropped,json=stepEventsDropped,proto3" json:"step_events_dropped,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The gate is shut because the lease has lapsed, and opens again if it comes back in the term that is held.
+	GateLapsed bool `protobuf:"varint,23,opt,name=gate_lapsed,json=gateLapsed,proto3" json:"gate_lapsed,omitempty"`
+	// How often this process was found to have stood still.
+	Stalls uint64 `protobuf:"varint,24,opt,name=stalls,proto3" json:"stalls,omitempty"`
+	// This node stands for election; or why it does not.
+	CanLead    bool   `protobuf:"varint,25,opt,name=can_lead,json=canLead,proto3" json:"can_lead,omitempty"`
+	CannotLead string `protobuf:"bytes,26,opt,name=cannot_lead,json=cannotLead,proto3" json:"cannot_lead,omitempty"`
+	// The time between two heartbeats, and how long a master may be silent.
+	DelayNanos    int64 `protobuf:"varint,27,opt,name=delay_nanos,json=delayNanos,proto3" json:"delay_nanos,omitempty"`
+	PatienceNanos int64 `protobuf:"varint,28,opt,name=patience_nanos,json=patienceNanos,proto3" json:"patience_nanos,omitempty"`
+	// The node runs without an election.
+	Alone bool `protobuf:"varint,29,opt,name=alone,proto3" json:"alone,omitempty"`
+	// How long a clean stop, and so a handover, may take to finish what is under way.
+	StopTimeoutNanos int64 `protobuf:"varint,30,opt,name=stop_timeout_nanos,json=stopTimeoutNanos,proto3" json:"stop_timeout_nanos,omitempty"`
+	// Not set if the workload is an adapter.
+	Program       *ProgramStatus `protobuf:"bytes,40,opt,name=program,proto3" json:"program,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[3]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +1672,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[3]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +1685,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{3}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *StatusResponse) GetNodeId() string {
@@ -379,14 +1730,14 @@ func (x *StatusResponse) GetPhase() string {
 	return ""
 }
 
-func (x *StatusResponse) GetRole() v1.Role {
+func (x *StatusResponse) GetRole() v11.Role {
 	if x != nil {
 		return x.Role
 	}
-	return v1.Role(0)
+	return v11.Role(0)
 }
 
-func (x *StatusResponse) GetTerm() *v11.Term {
+func (x *StatusResponse) GetTerm() *v1.Term {
 	if x != nil {
 		return x.Term
 	}
@@ -456,7 +1807,7 @@ func (x *StatusResponse) GetPlugins() []*PluginStatus {
 	return nil
 }
 
-func (x *StatusResponse) GetElection() *v1.StatusResponse {
+func (x *StatusResponse) GetElection() *v11.StatusResponse {
 	if x != nil {
 		return x.Election
 	}
@@ -491,12 +1842,167 @@ func (x *StatusResponse) GetStepEventsDropped() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetGateLapsed() bool {
+	if x != nil {
+		return x.GateLapsed
+	}
+	return false
+}
+
+func (x *StatusResponse) GetStalls() uint64 {
+	if x != nil {
+		return x.Stalls
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetCanLead() bool {
+	if x != nil {
+		return x.CanLead
+	}
+	return false
+}
+
+func (x *StatusResponse) GetCannotLead() string {
+	if x != nil {
+		return x.CannotLead
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetDelayNanos() int64 {
+	if x != nil {
+		return x.DelayNanos
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetPatienceNanos() int64 {
+	if x != nil {
+		return x.PatienceNanos
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetAlone() bool {
+	if x != nil {
+		return x.Alone
+	}
+	return false
+}
+
+func (x *StatusResponse) GetStopTimeoutNanos() int64 {
+	if x != nil {
+		return x.StopTimeoutNanos
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetProgram() *ProgramStatus {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
 var File_understudy_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_understudy_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"#understudy/control/v1/control.proto\x12\x15understudy.control.v1\x1a'understudy/cachesync/v1/cachesync.proto\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/failover.proto\"\x0f\n" +
-	"\rStatusRequest\"\x90\x02\n" +
+	"#understudy/control/v1/control.proto\x12\x15understudy.control.v1\x1a'understudy/cachesync/v1/cachesync.proto\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/failover.proto\"\xc2\x03\n" +
+	"\rFailedMessage\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\x12\x1a\n" +
+	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x1d\n" +
+	"\n" +
+	"error_step\x18\x04 \x01(\tR\terrorStep\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12,\n" +
+	"\x12received_unix_nano\x18\x06 \x01(\x03R\x10receivedUnixNano\x12(\n" +
+	"\x10failed_unix_nano\x18\a \x01(\x03R\x0efailedUnixNano\x12\x1a\n" +
+	"\battempts\x18\b \x01(\rR\battempts\x12\x12\n" +
+	"\x04term\x18\t \x01(\tR\x04term\x12\x12\n" +
+	"\x04step\x18\n" +
+	" \x01(\tR\x04step\x12-\n" +
+	"\x12possible_duplicate\x18\v \x01(\bR\x11possibleDuplicate\x12\x14\n" +
+	"\x05bytes\x18\f \x01(\x03R\x05bytes\x12\x12\n" +
+	"\x04held\x18\r \x01(\bR\x04held\x12\x1a\n" +
+	"\bmirrored\x18\x0e \x01(\bR\bmirrored\x12\x16\n" +
+	"\x06folder\x18\x0f \x01(\tR\x06folder\"\x13\n" +
+	"\x11ListFailedRequest\"\xd2\x01\n" +
+	"\x12ListFailedResponse\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x16\n" +
+	"\x06master\x18\x02 \x01(\bR\x06master\x12\x1b\n" +
+	"\tmaster_id\x18\x03 \x01(\tR\bmasterId\x12\x14\n" +
+	"\x05store\x18\x04 \x01(\tR\x05store\x12@\n" +
+	"\bmessages\x18\x05 \x03(\v2$.understudy.control.v1.FailedMessageR\bmessages\x12\x16\n" +
+	"\x06faults\x18\x06 \x03(\tR\x06faults\"2\n" +
+	"\x11ShowFailedRequest\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\"\xb0\x01\n" +
+	"\n" +
+	"FailedPart\x12\x18\n" +
+	"\acontent\x18\x01 \x01(\fR\acontent\x12K\n" +
+	"\bmetadata\x18\x02 \x03(\v2/.understudy.control.v1.FailedPart.MetadataEntryR\bmetadata\x1a;\n" +
+	"\rMetadataEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xab\x01\n" +
+	"\x12ShowFailedResponse\x12>\n" +
+	"\amessage\x18\x01 \x01(\v2$.understudy.control.v1.FailedMessageR\amessage\x127\n" +
+	"\x05parts\x18\x02 \x03(\v2!.understudy.control.v1.FailedPartR\x05parts\x12\x1c\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"X\n" +
+	"\x12RetryFailedRequest\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\x12#\n" +
+	"\rtimeout_nanos\x18\x02 \x01(\x03R\ftimeoutNanos\"E\n" +
+	"\x13RetryFailedResponse\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\tR\aoutcome\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"2\n" +
+	"\x11DropFailedRequest\x12\x1d\n" +
+	"\n" +
+	"message_id\x18\x01 \x01(\tR\tmessageId\"\x14\n" +
+	"\x12DropFailedResponse\"b\n" +
+	"\x17ControlWorkflowsRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04stop\x18\x02 \x01(\bR\x04stop\x12#\n" +
+	"\rtimeout_nanos\x18\x03 \x01(\x03R\ftimeoutNanos\"_\n" +
+	"\x18ControlWorkflowsResponse\x12C\n" +
+	"\tworkflows\x18\x01 \x03(\v2%.understudy.control.v1.WorkflowStatusR\tworkflows\"(\n" +
+	"\rReloadRequest\x12\x17\n" +
+	"\adry_run\x18\x01 \x01(\bR\x06dryRun\"\xa8\x01\n" +
+	"\x0eReloadResponse\x12\x1c\n" +
+	"\tunchanged\x18\x01 \x03(\tR\tunchanged\x12\x18\n" +
+	"\achanged\x18\x02 \x03(\tR\achanged\x12\x14\n" +
+	"\x05added\x18\x03 \x03(\tR\x05added\x12\x18\n" +
+	"\aremoved\x18\x04 \x03(\tR\aremoved\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\tR\x06digest\x12\x16\n" +
+	"\x06faults\x18\x06 \x03(\tR\x06faults\"F\n" +
+	"\x0fHandoverRequest\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12#\n" +
+	"\rtimeout_nanos\x18\x02 \x01(\x03R\ftimeoutNanos\"\xb0\x02\n" +
+	"\x10HandoverResponse\x12/\n" +
+	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x126\n" +
+	"\bnew_term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\anewTerm\x12\x1f\n" +
+	"\vdrain_nanos\x18\x04 \x01(\x03R\n" +
+	"drainNanos\x12%\n" +
+	"\x0etakeover_nanos\x18\x05 \x01(\x03R\rtakeoverNanos\x12'\n" +
+	"\x0fdeadline_missed\x18\x06 \x01(\bR\x0edeadlineMissed\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\a \x03(\tR\n" +
+	"unfinished\x12\x12\n" +
+	"\x04fate\x18\b \x01(\tR\x04fate\"\x1e\n" +
+	"\fPauseRequest\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\"D\n" +
+	"\rPauseResponse\x12\x16\n" +
+	"\x06paused\x18\x01 \x01(\bR\x06paused\x12\x1b\n" +
+	"\tpaused_by\x18\x02 \x01(\tR\bpausedBy\"@\n" +
+	"\x14ChangeMembersRequest\x12\x16\n" +
+	"\x06remove\x18\x01 \x01(\tR\x06remove\x12\x10\n" +
+	"\x03add\x18\x02 \x01(\tR\x03add\"/\n" +
+	"\x15ChangeMembersResponse\x12\x16\n" +
+	"\x06voters\x18\x01 \x03(\tR\x06voters\"\x0f\n" +
+	"\rStatusRequest\"\xc4\x02\n" +
 	"\x0eWorkflowStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x14\n" +
@@ -511,7 +2017,9 @@ const file_understudy_control_v1_control_proto_rawDesc = "" +
 	"\x04held\x18\t \x01(\x04R\x04held\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\n" +
-	" \x01(\tR\tlastError\"\xd7\x01\n" +
+	" \x01(\tR\tlastError\x12\x16\n" +
+	"\x06stored\x18\v \x01(\x04R\x06stored\x12\x1a\n" +
+	"\brestarts\x18\f \x01(\x04R\brestarts\"\xd7\x01\n" +
 	"\fPluginStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -521,7 +2029,15 @@ const file_understudy_control_v1_control_proto_rawDesc = "" +
 	"\brestarts\x18\x06 \x01(\rR\brestarts\x12\x1a\n" +
 	"\bchecksum\x18\a \x01(\tR\bchecksum\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\b \x01(\tR\tlastError\"\xeb\x06\n" +
+	"last_error\x18\b \x01(\tR\tlastError\"\xc8\x01\n" +
+	"\rProgramStatus\x12\x18\n" +
+	"\acommand\x18\x01 \x03(\tR\acommand\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x10\n" +
+	"\x03pid\x18\x03 \x01(\x05R\x03pid\x12\x19\n" +
+	"\bshim_pid\x18\x04 \x01(\x05R\ashimPid\x12\x1a\n" +
+	"\brestarts\x18\x05 \x01(\rR\brestarts\x12\x1b\n" +
+	"\tlast_exit\x18\x06 \x01(\tR\blastExit\x12!\n" +
+	"\fcontained_by\x18\a \x01(\tR\vcontainedBy\"\xac\t\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x18\n" +
@@ -547,9 +2063,33 @@ const file_understudy_control_v1_control_proto_rawDesc = "" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12\x1f\n" +
 	"\vstep_events\x18\x15 \x01(\x04R\n" +
 	"stepEvents\x12.\n" +
-	"\x13step_events_dropped\x18\x16 \x01(\x04R\x11stepEventsDropped2g\n" +
+	"\x13step_events_dropped\x18\x16 \x01(\x04R\x11stepEventsDropped\x12\x1f\n" +
+	"\vgate_lapsed\x18\x17 \x01(\bR\n" +
+	"gateLapsed\x12\x16\n" +
+	"\x06stalls\x18\x18 \x01(\x04R\x06stalls\x12\x19\n" +
+	"\bcan_lead\x18\x19 \x01(\bR\acanLead\x12\x1f\n" +
+	"\vcannot_lead\x18\x1a \x01(\tR\n" +
+	"cannotLead\x12\x1f\n" +
+	"\vdelay_nanos\x18\x1b \x01(\x03R\n" +
+	"delayNanos\x12%\n" +
+	"\x0epatience_nanos\x18\x1c \x01(\x03R\rpatienceNanos\x12\x14\n" +
+	"\x05alone\x18\x1d \x01(\bR\x05alone\x12,\n" +
+	"\x12stop_timeout_nanos\x18\x1e \x01(\x03R\x10stopTimeoutNanos\x12>\n" +
+	"\aprogram\x18( \x01(\v2$.understudy.control.v1.ProgramStatusR\aprogram2\xdf\a\n" +
 	"\x0eControlService\x12U\n" +
-	"\x06Status\x12$.understudy.control.v1.StatusRequest\x1a%.understudy.control.v1.StatusResponseB\xee\x01\n" +
+	"\x06Status\x12$.understudy.control.v1.StatusRequest\x1a%.understudy.control.v1.StatusResponse\x12[\n" +
+	"\bHandover\x12&.understudy.control.v1.HandoverRequest\x1a'.understudy.control.v1.HandoverResponse\x12R\n" +
+	"\x05Pause\x12#.understudy.control.v1.PauseRequest\x1a$.understudy.control.v1.PauseResponse\x12j\n" +
+	"\rChangeMembers\x12+.understudy.control.v1.ChangeMembersRequest\x1a,.understudy.control.v1.ChangeMembersResponse\x12a\n" +
+	"\n" +
+	"ListFailed\x12(.understudy.control.v1.ListFailedRequest\x1a).understudy.control.v1.ListFailedResponse\x12a\n" +
+	"\n" +
+	"ShowFailed\x12(.understudy.control.v1.ShowFailedRequest\x1a).understudy.control.v1.ShowFailedResponse\x12d\n" +
+	"\vRetryFailed\x12).understudy.control.v1.RetryFailedRequest\x1a*.understudy.control.v1.RetryFailedResponse\x12a\n" +
+	"\n" +
+	"DropFailed\x12(.understudy.control.v1.DropFailedRequest\x1a).understudy.control.v1.DropFailedResponse\x12s\n" +
+	"\x10ControlWorkflows\x12..understudy.control.v1.ControlWorkflowsRequest\x1a/.understudy.control.v1.ControlWorkflowsResponse\x12U\n" +
+	"\x06Reload\x12$.understudy.control.v1.ReloadRequest\x1a%.understudy.control.v1.ReloadResponseB\xee\x01\n" +
 	"\x19com.understudy.control.v1B\fControlProtoP\x01ZMgithub.com/understudy-ha/understudy/proto/gen/understudy/control/v1;controlv1\xa2\x02\x03UCX\xaa\x02\x15Understudy.Control.V1\xca\x02\x15Understudy\\Control\\V1\xe2\x02!Understudy\\Control\\V1\\GPBMetadata\xea\x02\x17Understudy::Control::V1b\x06proto3"
 
 var (
@@ -564,31 +2104,79 @@ func file_understudy_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_understudy_control_v1_control_proto_rawDescData
 }
 
-var file_understudy_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_understudy_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_understudy_control_v1_control_proto_goTypes = []any{
-	(*StatusRequest)(nil),      // 0: understudy.control.v1.StatusRequest
-	(*WorkflowStatus)(nil),     // 1: understudy.control.v1.WorkflowStatus
-	(*PluginStatus)(nil),       // 2: understudy.control.v1.PluginStatus
-	(*StatusResponse)(nil),     // 3: understudy.control.v1.StatusResponse
-	(v1.Role)(0),               // 4: understudy.failover.v1.Role
-	(*v11.Term)(nil),           // 5: understudy.cluster.v1.Term
-	(*v1.StatusResponse)(nil),  // 6: understudy.failover.v1.StatusResponse
-	(*v12.StatusResponse)(nil), // 7: understudy.cachesync.v1.StatusResponse
+	(*FailedMessage)(nil),            // 0: understudy.control.v1.FailedMessage
+	(*ListFailedRequest)(nil),        // 1: understudy.control.v1.ListFailedRequest
+	(*ListFailedResponse)(nil),       // 2: understudy.control.v1.ListFailedResponse
+	(*ShowFailedRequest)(nil),        // 3: understudy.control.v1.ShowFailedRequest
+	(*FailedPart)(nil),               // 4: understudy.control.v1.FailedPart
+	(*ShowFailedResponse)(nil),       // 5: understudy.control.v1.ShowFailedResponse
+	(*RetryFailedRequest)(nil),       // 6: understudy.control.v1.RetryFailedRequest
+	(*RetryFailedResponse)(nil),      // 7: understudy.control.v1.RetryFailedResponse
+	(*DropFailedRequest)(nil),        // 8: understudy.control.v1.DropFailedRequest
+	(*DropFailedResponse)(nil),       // 9: understudy.control.v1.DropFailedResponse
+	(*ControlWorkflowsRequest)(nil),  // 10: understudy.control.v1.ControlWorkflowsRequest
+	(*ControlWorkflowsResponse)(nil), // 11: understudy.control.v1.ControlWorkflowsResponse
+	(*ReloadRequest)(nil),            // 12: understudy.control.v1.ReloadRequest
+	(*ReloadResponse)(nil),           // 13: understudy.control.v1.ReloadResponse
+	(*HandoverRequest)(nil),          // 14: understudy.control.v1.HandoverRequest
+	(*HandoverResponse)(nil),         // 15: understudy.control.v1.HandoverResponse
+	(*PauseRequest)(nil),             // 16: understudy.control.v1.PauseRequest
+	(*PauseResponse)(nil),            // 17: understudy.control.v1.PauseResponse
+	(*ChangeMembersRequest)(nil),     // 18: understudy.control.v1.ChangeMembersRequest
+	(*ChangeMembersResponse)(nil),    // 19: understudy.control.v1.ChangeMembersResponse
+	(*StatusRequest)(nil),            // 20: understudy.control.v1.StatusRequest
+	(*WorkflowStatus)(nil),           // 21: understudy.control.v1.WorkflowStatus
+	(*PluginStatus)(nil),             // 22: understudy.control.v1.PluginStatus
+	(*ProgramStatus)(nil),            // 23: understudy.control.v1.ProgramStatus
+	(*StatusResponse)(nil),           // 24: understudy.control.v1.StatusResponse
+	nil,                              // 25: understudy.control.v1.FailedPart.MetadataEntry
+	(*v1.Term)(nil),                  // 26: understudy.cluster.v1.Term
+	(v11.Role)(0),                    // 27: understudy.failover.v1.Role
+	(*v11.StatusResponse)(nil),       // 28: understudy.failover.v1.StatusResponse
+	(*v12.StatusResponse)(nil),       // 29: understudy.cachesync.v1.StatusResponse
 }
 var file_understudy_control_v1_control_proto_depIdxs = []int32{
-	4, // 0: understudy.control.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
-	5, // 1: understudy.control.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
-	1, // 2: understudy.control.v1.StatusResponse.workflows:type_name -> understudy.control.v1.WorkflowStatus
-	2, // 3: understudy.control.v1.StatusResponse.plugins:type_name -> understudy.control.v1.PluginStatus
-	6, // 4: understudy.control.v1.StatusResponse.election:type_name -> understudy.failover.v1.StatusResponse
-	7, // 5: understudy.control.v1.StatusResponse.mirror:type_name -> understudy.cachesync.v1.StatusResponse
-	0, // 6: understudy.control.v1.ControlService.Status:input_type -> understudy.control.v1.StatusRequest
-	3, // 7: understudy.control.v1.ControlService.Status:output_type -> understudy.control.v1.StatusResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	0,  // 0: understudy.control.v1.ListFailedResponse.messages:type_name -> understudy.control.v1.FailedMessage
+	25, // 1: understudy.control.v1.FailedPart.metadata:type_name -> understudy.control.v1.FailedPart.MetadataEntry
+	0,  // 2: understudy.control.v1.ShowFailedResponse.message:type_name -> understudy.control.v1.FailedMessage
+	4,  // 3: understudy.control.v1.ShowFailedResponse.parts:type_name -> understudy.control.v1.FailedPart
+	21, // 4: understudy.control.v1.ControlWorkflowsResponse.workflows:type_name -> understudy.control.v1.WorkflowStatus
+	26, // 5: understudy.control.v1.HandoverResponse.term:type_name -> understudy.cluster.v1.Term
+	26, // 6: understudy.control.v1.HandoverResponse.new_term:type_name -> understudy.cluster.v1.Term
+	27, // 7: understudy.control.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
+	26, // 8: understudy.control.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
+	21, // 9: understudy.control.v1.StatusResponse.workflows:type_name -> understudy.control.v1.WorkflowStatus
+	22, // 10: understudy.control.v1.StatusResponse.plugins:type_name -> understudy.control.v1.PluginStatus
+	28, // 11: understudy.control.v1.StatusResponse.election:type_name -> understudy.failover.v1.StatusResponse
+	29, // 12: understudy.control.v1.StatusResponse.mirror:type_name -> understudy.cachesync.v1.StatusResponse
+	23, // 13: understudy.control.v1.StatusResponse.program:type_name -> understudy.control.v1.ProgramStatus
+	20, // 14: understudy.control.v1.ControlService.Status:input_type -> understudy.control.v1.StatusRequest
+	14, // 15: understudy.control.v1.ControlService.Handover:input_type -> understudy.control.v1.HandoverRequest
+	16, // 16: understudy.control.v1.ControlService.Pause:input_type -> understudy.control.v1.PauseRequest
+	18, // 17: understudy.control.v1.ControlService.ChangeMembers:input_type -> understudy.control.v1.ChangeMembersRequest
+	1,  // 18: understudy.control.v1.ControlService.ListFailed:input_type -> understudy.control.v1.ListFailedRequest
+	3,  // 19: understudy.control.v1.ControlService.ShowFailed:input_type -> understudy.control.v1.ShowFailedRequest
+	6,  // 20: understudy.control.v1.ControlService.RetryFailed:input_type -> understudy.control.v1.RetryFailedRequest
+	8,  // 21: understudy.control.v1.ControlService.DropFailed:input_type -> understudy.control.v1.DropFailedRequest
+	10, // 22: understudy.control.v1.ControlService.ControlWorkflows:input_type -> understudy.control.v1.ControlWorkflowsRequest
+	12, // 23: understudy.control.v1.ControlService.Reload:input_type -> understudy.control.v1.ReloadRequest
+	24, // 24: understudy.control.v1.ControlService.Status:output_type -> understudy.control.v1.StatusResponse
+	15, // 25: understudy.control.v1.ControlService.Handover:output_type -> understudy.control.v1.HandoverResponse
+	17, // 26: understudy.control.v1.ControlService.Pause:output_type -> understudy.control.v1.PauseResponse
+	19, // 27: understudy.control.v1.ControlService.ChangeMembers:output_type -> understudy.control.v1.ChangeMembersResponse
+	2,  // 28: understudy.control.v1.ControlService.ListFailed:output_type -> understudy.control.v1.ListFailedResponse
+	5,  // 29: understudy.control.v1.ControlService.ShowFailed:output_type -> understudy.control.v1.ShowFailedResponse
+	7,  // 30: understudy.control.v1.ControlService.RetryFailed:output_type -> understudy.control.v1.RetryFailedResponse
+	9,  // 31: understudy.control.v1.ControlService.DropFailed:output_type -> understudy.control.v1.DropFailedResponse
+	11, // 32: understudy.control.v1.ControlService.ControlWorkflows:output_type -> understudy.control.v1.ControlWorkflowsResponse
+	13, // 33: understudy.control.v1.ControlService.Reload:output_type -> understudy.control.v1.ReloadResponse
+	24, // [24:34] is the sub-list for method output_type
+	14, // [14:24] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_understudy_control_v1_control_proto_init() }
@@ -602,7 +2190,7 @@ func file_understudy_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_control_v1_control_proto_rawDesc), len(file_understudy_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,7 +21,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ControlService_Status_FullMethodName = "/understudy.control.v1.ControlService/Status"
+	ControlService_Status_FullMethodName           = "/understudy.control.v1.ControlService/Status"
+	ControlService_Handover_FullMethodName         = "/understudy.control.v1.ControlService/Handover"
+	ControlService_Pause_FullMethodName            = "/understudy.control.v1.ControlService/Pause"
+	ControlService_ChangeMembers_FullMethodName    = "/understudy.control.v1.ControlService/ChangeMembers"
+	ControlService_ListFailed_FullMethodName       = "/understudy.control.v1.ControlService/ListFailed"
+	ControlService_ShowFailed_FullMethodName       = "/understudy.control.v1.ControlService/ShowFailed"
+	ControlService_RetryFailed_FullMethodName      = "/understudy.control.v1.ControlService/RetryFailed"
+	ControlService_DropFailed_FullMethodName       = "/understudy.control.v1.ControlService/DropFailed"
+	ControlService_ControlWorkflows_FullMethodName = "/understudy.control.v1.ControlService/ControlWorkflows"
+	ControlService_Reload_FullMethodName           = "/understudy.control.v1.ControlService/Reload"
 )
 
 // ControlServiceClient is the client API for ControlService service.
@@ -29,6 +38,28 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type ControlServiceClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Handover makes another node the master, and returns when it leads. Only a master can; it is refused
+	// (FAILED_PRECONDITION, with the reason for each node) when nobody could take over. A handover that has begun goes on
+	// when the caller has gone.
+	Handover(ctx context.Context, in *HandoverRequest, opts ...grpc.CallOption) (*HandoverResponse, error)
+	// Pause says to the whole cluster that nobody may be promoted, or ends that. Every node takes it.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
+	// ChangeMembers changes the list of voters, and returns when it holds. Only a master can.
+	ChangeMembers(ctx context.Context, in *ChangeMembersRequest, opts ...grpc.CallOption) (*ChangeMembersResponse, error)
+	// ListFailed lists the messages that wait for an operator: those of this node's store, and, on the master, those that
+	// the mirror holds.
+	ListFailed(ctx context.Context, in *ListFailedRequest, opts ...grpc.CallOption) (*ListFailedResponse, error)
+	// ShowFailed gives one of them with its content (NOT_FOUND).
+	ShowFailed(ctx context.Context, in *ShowFailedRequest, opts ...grpc.CallOption) (*ShowFailedResponse, error)
+	// RetryFailed sends one through its workflow again, and returns when it has come to an end, or after the timeout: it
+	// goes on then. Only a master can.
+	RetryFailed(ctx context.Context, in *RetryFailedRequest, opts ...grpc.CallOption) (*RetryFailedResponse, error)
+	// DropFailed forgets one for good. Only a master can.
+	DropFailed(ctx context.Context, in *DropFailedRequest, opts ...grpc.CallOption) (*DropFailedResponse, error)
+	// ControlWorkflows starts or stops workflows of the running adapter. Only a master can.
+	ControlWorkflows(ctx context.Context, in *ControlWorkflowsRequest, opts ...grpc.CallOption) (*ControlWorkflowsResponse, error)
+	// Reload reads the adapter file again, checks it, and changes what differs. Every node takes it, each for itself.
+	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
 }
 
 type controlServiceClient struct {
@@ -49,11 +80,123 @@ func (c *controlServiceClient) Status(ctx context.Context, in *StatusRequest, op
 	return out, nil
 }
 
+func (c *controlServiceClient) Handover(ctx context.Context, in *HandoverRequest, opts ...grpc.CallOption) (*HandoverResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HandoverResponse)
+	err := c.cc.Invoke(ctx, ControlService_Handover_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseResponse)
+	err := c.cc.Invoke(ctx, ControlService_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ChangeMembers(ctx context.Context, in *ChangeMembersRequest, opts ...grpc.CallOption) (*ChangeMembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMembersResponse)
+	err := c.cc.Invoke(ctx, ControlService_ChangeMembers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ListFailed(ctx context.Context, in *ListFailedRequest, opts ...grpc.CallOption) (*ListFailedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFailedResponse)
+	err := c.cc.Invoke(ctx, ControlService_ListFailed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ShowFailed(ctx context.Context, in *ShowFailedRequest, opts ...grpc.CallOption) (*ShowFailedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ShowFailedResponse)
+	err := c.cc.Invoke(ctx, ControlService_ShowFailed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) RetryFailed(ctx context.Context, in *RetryFailedRequest, opts ...grpc.CallOption) (*RetryFailedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryFailedResponse)
+	err := c.cc.Invoke(ctx, ControlService_RetryFailed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) DropFailed(ctx context.Context, in *DropFailedRequest, opts ...grpc.CallOption) (*DropFailedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DropFailedResponse)
+	err := c.cc.Invoke(ctx, ControlService_DropFailed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) ControlWorkflows(ctx context.Context, in *ControlWorkflowsRequest, opts ...grpc.CallOption) (*ControlWorkflowsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ControlWorkflowsResponse)
+	err := c.cc.Invoke(ctx, ControlService_ControlWorkflows_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlServiceClient) Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReloadResponse)
+	err := c.cc.Invoke(ctx, ControlService_Reload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ControlServiceServer is the server API for ControlService service.
 // All implementations must embed UnimplementedControlServiceServer
 // for forward compatibility.
 type ControlServiceServer interface {
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Handover makes another node the master, and returns when it leads. Only a master can; it is refused
+	// (FAILED_PRECONDITION, with the reason for each node) when nobody could take over. A handover that has begun goes on
+	// when the caller has gone.
+	Handover(context.Context, *HandoverRequest) (*HandoverResponse, error)
+	// Pause says to the whole cluster that nobody may be promoted, or ends that. Every node takes it.
+	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
+	// ChangeMembers changes the list of voters, and returns when it holds. Only a master can.
+	ChangeMembers(context.Context, *ChangeMembersRequest) (*ChangeMembersResponse, error)
+	// ListFailed lists the messages that wait for an operator: those of this node's store, and, on the master, those that
+	// the mirror holds.
+	ListFailed(context.Context, *ListFailedRequest) (*ListFailedResponse, error)
+	// ShowFailed gives one of them with its content (NOT_FOUND).
+	ShowFailed(context.Context, *ShowFailedRequest) (*ShowFailedResponse, error)
+	// RetryFailed sends one through its workflow again, and returns when it has come to an end, or after the timeout: it
+	// goes on then. Only a master can.
+	RetryFailed(context.Context, *RetryFailedRequest) (*RetryFailedResponse, error)
+	// DropFailed forgets one for good. Only a master can.
+	DropFailed(context.Context, *DropFailedRequest) (*DropFailedResponse, error)
+	// ControlWorkflows starts or stops workflows of the running adapter. Only a master can.
+	ControlWorkflows(context.Context, *ControlWorkflowsRequest) (*ControlWorkflowsResponse, error)
+	// Reload reads the adapter file again, checks it, and changes what differs. Every node takes it, each for itself.
+	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
 	mustEmbedUnimplementedControlServiceServer()
 }
 
@@ -66,6 +209,33 @@ type UnimplementedControlServiceServer struct{}
 
 func (UnimplementedControlServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedControlServiceServer) Handover(context.Context, *HandoverRequest) (*HandoverResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Handover not implemented")
+}
+func (UnimplementedControlServiceServer) Pause(context.Context, *PauseRequest) (*PauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedControlServiceServer) ChangeMembers(context.Context, *ChangeMembersRequest) (*ChangeMembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMembers not implemented")
+}
+func (UnimplementedControlServiceServer) ListFailed(context.Context, *ListFailedRequest) (*ListFailedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFailed not implemented")
+}
+func (UnimplementedControlServiceServer) ShowFailed(context.Context, *ShowFailedRequest) (*ShowFailedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShowFailed not implemented")
+}
+func (UnimplementedControlServiceServer) RetryFailed(context.Context, *RetryFailedRequest) (*RetryFailedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryFailed not implemented")
+}
+func (UnimplementedControlServiceServer) DropFailed(context.Context, *DropFailedRequest) (*DropFailedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DropFailed not implemented")
+}
+func (UnimplementedControlServiceServer) ControlWorkflows(context.Context, *ControlWorkflowsRequest) (*ControlWorkflowsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ControlWorkflows not implemented")
+}
+func (UnimplementedControlServiceServer) Reload(context.Context, *ReloadRequest) (*ReloadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reload not implemented")
 }
 func (UnimplementedControlServiceServer) mustEmbedUnimplementedControlServiceServer() {}
 func (UnimplementedControlServiceServer) testEmbeddedByValue()                        {}
@@ -106,6 +276,168 @@ func _ControlService_Status_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ControlService_Handover_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HandoverRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).Handover(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_Handover_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).Handover(ctx, req.(*HandoverRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ChangeMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ChangeMembers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ChangeMembers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ChangeMembers(ctx, req.(*ChangeMembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ListFailed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFailedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ListFailed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ListFailed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ListFailed(ctx, req.(*ListFailedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ShowFailed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShowFailedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ShowFailed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ShowFailed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ShowFailed(ctx, req.(*ShowFailedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_RetryFailed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryFailedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).RetryFailed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_RetryFailed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).RetryFailed(ctx, req.(*RetryFailedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_DropFailed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DropFailedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).DropFailed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_DropFailed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).DropFailed(ctx, req.(*DropFailedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_ControlWorkflows_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ControlWorkflowsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).ControlWorkflows(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_ControlWorkflows_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).ControlWorkflows(ctx, req.(*ControlWorkflowsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ControlService_Reload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReloadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServiceServer).Reload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ControlService_Reload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServiceServer).Reload(ctx, req.(*ReloadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ControlService_ServiceDesc is the grpc.ServiceDesc for ControlService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -116,6 +448,42 @@ var ControlService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _ControlService_Status_Handler,
+		},
+		{
+			MethodName: "Handover",
+			Handler:    _ControlService_Handover_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _ControlService_Pause_Handler,
+		},
+		{
+			MethodName: "ChangeMembers",
+			Handler:    _ControlService_ChangeMembers_Handler,
+		},
+		{
+			MethodName: "ListFailed",
+			Handler:    _ControlService_ListFailed_Handler,
+		},
+		{
+			MethodName: "ShowFailed",
+			Handler:    _ControlService_ShowFailed_Handler,
+		},
+		{
+			MethodName: "RetryFailed",
+			Handler:    _ControlService_RetryFailed_Handler,
+		},
+		{
+			MethodName: "DropFailed",
+			Handler:    _ControlService_DropFailed_Handler,
+		},
+		{
+			MethodName: "ControlWorkflows",
+			Handler:    _ControlService_ControlWorkflows_Handler,
+		},
+		{
+			MethodName: "Reload",
+			Handler:    _ControlService_Reload_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -427,6 +427,8 @@ type About struct {
 	Witness bool `protobuf:"varint,17,opt,name=witness,proto3" json:"witness,omitempty"`
 	// Where the sender alone can be reached: an IP address and a port.
 	Address string `protobuf:"bytes,18,opt,name=address,proto3" json:"address,omitempty"`
+	// Where each node in hears can be reached, in the same order; empty where nodes need not be introduced.
+	HearsAddress []string `protobuf:"bytes,20,rep,name=hears_address,json=hearsAddress,proto3" json:"hears_address,omitempty"`
 	// The sender's list of voters, if the cluster has a quorum. In heartbeats and presences only.
 	Voters        *Voters `protobuf:"bytes,19,opt,name=voters,proto3" json:"voters,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -587,6 +589,13 @@ func (x *About) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *About) GetHearsAddress() []string {
+	if x != nil {
+		return x.HearsAddress
+	}
+	return nil
 }
 
 func (x *About) GetVoters() *Voters {
@@ -1199,7 +1208,7 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\x05Heard\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1b\n" +
-	"\tage_nanos\x18\x03 \x01(\x03R\bageNanos\"\xc0\x05\n" +
+	"\tage_nanos\x18\x03 \x01(\x03R\bageNanos\"\xe5\x05\n" +
 	"\x05About\x120\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12<\n" +
 	"\bstanding\x18\x02 \x01(\v2 .understudy.failover.v1.StandingR\bstanding\x12\x19\n" +
@@ -1220,7 +1229,8 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\x05pause\x18\x0f \x01(\v2\x1d.understudy.failover.v1.PauseR\x05pause\x12\x1a\n" +
 	"\bobserver\x18\x10 \x01(\bR\bobserver\x12\x18\n" +
 	"\awitness\x18\x11 \x01(\bR\awitness\x12\x18\n" +
-	"\aaddress\x18\x12 \x01(\tR\aaddress\x126\n" +
+	"\aaddress\x18\x12 \x01(\tR\aaddress\x12#\n" +
+	"\rhears_address\x18\x14 \x03(\tR\fhearsAddress\x126\n" +
 	"\x06voters\x18\x13 \x01(\v2\x1e.understudy.failover.v1.VotersR\x06voters\"J\n" +
 	"\x05Pause\x12\x18\n" +
 	"\acounter\x18\x01 \x01(\x04R\acounter\x12\x17\n" +

@@ -266,8 +266,10 @@ type Entry struct {
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	// PRODUCING was reached at some time, so that a replay may be a repeat.
 	PossibleDuplicate bool `protobuf:"varint,10,opt,name=possible_duplicate,json=possibleDuplicate,proto3" json:"possible_duplicate,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The log position of RECEIVED.
+	Arrival       *v1.Position `protobuf:"bytes,11,opt,name=arrival,proto3" json:"arrival,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
@@ -368,6 +370,13 @@ func (x *Entry) GetPossibleDuplicate() bool {
 		return x.PossibleDuplicate
 	}
 	return false
+}
+
+func (x *Entry) GetArrival() *v1.Position {
+	if x != nil {
+		return x.Arrival
+	}
+	return nil
 }
 
 // LogEntry is one change in the order of the log.
@@ -500,9 +509,11 @@ func (x *Hello) GetMinVersion() uint32 {
 }
 
 type HelloReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Position      *v1.Position           `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	NodeId   string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Position *v1.Position           `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	// The last in-sync set that it knows.
+	InSyncSet     *InSyncSet `protobuf:"bytes,3,opt,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -551,6 +562,138 @@ func (x *HelloReply) GetPosition() *v1.Position {
 	return nil
 }
 
+func (x *HelloReply) GetInSyncSet() *InSyncSet {
+	if x != nil {
+		return x.InSyncSet
+	}
+	return nil
+}
+
+// InSyncSet is the recorded set of nodes that hold everything committed. Of two the one of the higher term, then
+// of the higher version, is valid.
+type InSyncSet struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Term    *v1.Term               `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"`
+	Version uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Node ids, sorted; the master of the term is one of them.
+	Members []string `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// How long the master waits if all the standbys in it are silent, before it goes on without them.
+	AloneAfterNanos int64 `protobuf:"varint,4,opt,name=alone_after_nanos,json=aloneAfterNanos,proto3" json:"alone_after_nanos,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *InSyncSet) Reset() {
+	*x = InSyncSet{}
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InSyncSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InSyncSet) ProtoMessage() {}
+
+func (x *InSyncSet) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InSyncSet.ProtoReflect.Descriptor instead.
+func (*InSyncSet) Descriptor() ([]byte, []int) {
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *InSyncSet) GetTerm() *v1.Term {
+	if x != nil {
+		return x.Term
+	}
+	return nil
+}
+
+func (x *InSyncSet) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *InSyncSet) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *InSyncSet) GetAloneAfterNanos() int64 {
+	if x != nil {
+		return x.AloneAfterNanos
+	}
+	return 0
+}
+
+// Seals is where the earlier terms of a table ended. Of terms before from nothing is known.
+type Seals struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ends          []*v1.Position         `protobuf:"bytes,1,rep,name=ends,proto3" json:"ends,omitempty"`
+	From          *v1.Term               `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Seals) Reset() {
+	*x = Seals{}
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Seals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Seals) ProtoMessage() {}
+
+func (x *Seals) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Seals.ProtoReflect.Descriptor instead.
+func (*Seals) Descriptor() ([]byte, []int) {
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Seals) GetEnds() []*v1.Position {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *Seals) GetFrom() *v1.Term {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
 // Done is one id of the dedupe window.
 type Done struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -562,7 +705,7 @@ type Done struct {
 
 func (x *Done) Reset() {
 	*x = Done{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[5]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +717,7 @@ func (x *Done) String() string {
 func (*Done) ProtoMessage() {}
 
 func (x *Done) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[5]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +730,7 @@ func (x *Done) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Done.ProtoReflect.Descriptor instead.
 func (*Done) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{5}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Done) GetMessageId() string {
@@ -606,19 +749,21 @@ func (x *Done) GetTimeUnixMillis() int64 {
 
 // SnapshotChunk is a part of a table. Parts come in order; the last one says so and carries the position.
 type SnapshotChunk struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
-	Done          []*Done                `protobuf:"bytes,2,rep,name=done,proto3" json:"done,omitempty"`
-	First         bool                   `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
-	Last          bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
-	Position      *v1.Position           `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Entries  []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	Done     []*Done                `protobuf:"bytes,2,rep,name=done,proto3" json:"done,omitempty"`
+	First    bool                   `protobuf:"varint,3,opt,name=first,proto3" json:"first,omitempty"`
+	Last     bool                   `protobuf:"varint,4,opt,name=last,proto3" json:"last,omitempty"`
+	Position *v1.Position           `protobuf:"bytes,5,opt,name=position,proto3" json:"position,omitempty"`
+	// In the last part; absent if an older build sends it.
+	Seals         *Seals `protobuf:"bytes,6,opt,name=seals,proto3" json:"seals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[6]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +775,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[6]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -643,7 +788,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{6}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SnapshotChunk) GetEntries() []*Entry {
@@ -681,19 +826,28 @@ func (x *SnapshotChunk) GetPosition() *v1.Position {
 	return nil
 }
 
+func (x *SnapshotChunk) GetSeals() *Seals {
+	if x != nil {
+		return x.Seals
+	}
+	return nil
+}
+
 type Batch struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Entries []*LogEntry            `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The last position that every in-sync standby has acknowledged. It is present only if the receiver is one
 	// of them: that is how a standby learns that commits wait for it, or do not any more.
-	Committed     *v1.Position `protobuf:"bytes,2,opt,name=committed,proto3" json:"committed,omitempty"`
+	Committed *v1.Position `protobuf:"bytes,2,opt,name=committed,proto3" json:"committed,omitempty"`
+	// A new in-sync set. It is acknowledged with the batch, when it is as safe as the entries are.
+	InSyncSet     *InSyncSet `protobuf:"bytes,3,opt,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[7]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +859,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[7]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +872,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{7}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Batch) GetEntries() []*LogEntry {
@@ -731,6 +885,13 @@ func (x *Batch) GetEntries() []*LogEntry {
 func (x *Batch) GetCommitted() *v1.Position {
 	if x != nil {
 		return x.Committed
+	}
+	return nil
+}
+
+func (x *Batch) GetInSyncSet() *InSyncSet {
+	if x != nil {
+		return x.InSyncSet
 	}
 	return nil
 }
@@ -749,7 +910,7 @@ type ReplicateRequest struct {
 
 func (x *ReplicateRequest) Reset() {
 	*x = ReplicateRequest{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[8]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +922,7 @@ func (x *ReplicateRequest) String() string {
 func (*ReplicateRequest) ProtoMessage() {}
 
 func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[8]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +935,7 @@ func (x *ReplicateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateRequest.ProtoReflect.Descriptor instead.
 func (*ReplicateRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{8}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReplicateRequest) GetBody() isReplicateRequest_Body {
@@ -843,7 +1004,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[9]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1016,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[9]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1029,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{9}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ack) GetPosition() *v1.Position {
@@ -889,7 +1050,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[10]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1062,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[10]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1075,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{10}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Refused) GetTerm() *v1.Term {
@@ -945,7 +1106,7 @@ type ReplicateResponse struct {
 
 func (x *ReplicateResponse) Reset() {
 	*x = ReplicateResponse{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[11]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1118,7 @@ func (x *ReplicateResponse) String() string {
 func (*ReplicateResponse) ProtoMessage() {}
 
 func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[11]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1131,7 @@ func (x *ReplicateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicateResponse.ProtoReflect.Descriptor instead.
 func (*ReplicateResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{11}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReplicateResponse) GetBody() isReplicateResponse_Body {
@@ -1030,17 +1191,22 @@ func (*ReplicateResponse_Ack) isReplicateResponse_Body() {}
 func (*ReplicateResponse_Refused) isReplicateResponse_Body() {}
 
 type PullRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	Term          *v1.Term               `protobuf:"bytes,3,opt,name=term,proto3" json:"term,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	NodeId  string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Term    *v1.Term               `protobuf:"bytes,3,opt,name=term,proto3" json:"term,omitempty"`
+	// Only messages are wanted that came in on a log of their own, beyond these seals and this position: those that the
+	// caller can know nothing of. An older build gives its whole table.
+	Beyond        bool         `protobuf:"varint,4,opt,name=beyond,proto3" json:"beyond,omitempty"`
+	Seals         *Seals       `protobuf:"bytes,5,opt,name=seals,proto3" json:"seals,omitempty"`
+	Position      *v1.Position `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PullRequest) Reset() {
 	*x = PullRequest{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[12]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1218,7 @@ func (x *PullRequest) String() string {
 func (*PullRequest) ProtoMessage() {}
 
 func (x *PullRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[12]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1231,7 @@ func (x *PullRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullRequest.ProtoReflect.Descriptor instead.
 func (*PullRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{12}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PullRequest) GetCluster() string {
@@ -1089,6 +1255,27 @@ func (x *PullRequest) GetTerm() *v1.Term {
 	return nil
 }
 
+func (x *PullRequest) GetBeyond() bool {
+	if x != nil {
+		return x.Beyond
+	}
+	return false
+}
+
+func (x *PullRequest) GetSeals() *Seals {
+	if x != nil {
+		return x.Seals
+	}
+	return nil
+}
+
+func (x *PullRequest) GetPosition() *v1.Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
 type PullResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot      *SnapshotChunk         `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
@@ -1098,7 +1285,7 @@ type PullResponse struct {
 
 func (x *PullResponse) Reset() {
 	*x = PullResponse{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[13]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1297,7 @@ func (x *PullResponse) String() string {
 func (*PullResponse) ProtoMessage() {}
 
 func (x *PullResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[13]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1310,7 @@ func (x *PullResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PullResponse.ProtoReflect.Descriptor instead.
 func (*PullResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{13}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PullResponse) GetSnapshot() *SnapshotChunk {
@@ -1148,14 +1335,23 @@ type Announcement struct {
 	// Asks everybody to announce at once.
 	Ask bool `protobuf:"varint,8,opt,name=ask,proto3" json:"ask,omitempty"`
 	// Says goodbye: the process is ending.
-	Leaving       bool `protobuf:"varint,9,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	Leaving bool `protobuf:"varint,9,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	// Term and version of the last in-sync set that it knows.
+	SetTerm    *v1.Term `protobuf:"bytes,10,opt,name=set_term,json=setTerm,proto3" json:"set_term,omitempty"`
+	SetVersion uint64   `protobuf:"varint,11,opt,name=set_version,json=setVersion,proto3" json:"set_version,omitempty"`
+	// It is a master, or has a master's stream: what it knows of the set may change at any time.
+	Attached bool `protobuf:"varint,12,opt,name=attached,proto3" json:"attached,omitempty"`
+	// Counts the announcements of a process. answers are the last questions (ask) that this announcement answers: who knows
+	// when it has asked knows that what is said here is not older.
+	Sequence      uint64      `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Answers       []*Answered `protobuf:"bytes,14,rep,name=answers,proto3" json:"answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[14]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1363,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[14]
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1376,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{14}
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Announcement) GetMagic() uint32 {
@@ -1246,6 +1442,94 @@ func (x *Announcement) GetLeaving() bool {
 	return false
 }
 
+func (x *Announcement) GetSetTerm() *v1.Term {
+	if x != nil {
+		return x.SetTerm
+	}
+	return nil
+}
+
+func (x *Announcement) GetSetVersion() uint64 {
+	if x != nil {
+		return x.SetVersion
+	}
+	return 0
+}
+
+func (x *Announcement) GetAttached() bool {
+	if x != nil {
+		return x.Attached
+	}
+	return false
+}
+
+func (x *Announcement) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Announcement) GetAnswers() []*Answered {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+// Answered is a question of a node, by the sequence of the announcement that asked it.
+type Answered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answered) Reset() {
+	*x = Answered{}
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answered) ProtoMessage() {}
+
+func (x *Answered) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_mirror_v1_mirror_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answered.ProtoReflect.Descriptor instead.
+func (*Answered) Descriptor() ([]byte, []int) {
+	return file_understudy_mirror_v1_mirror_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Answered) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Answered) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 var File_understudy_mirror_v1_mirror_proto protoreflect.FileDescriptor
 
 const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
@@ -1262,7 +1546,7 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\vhas_payload\x18\x06 \x01(\bR\n" +
 	"hasPayload\x12(\n" +
 	"\x10time_unix_millis\x18\a \x01(\x03R\x0etimeUnixMillis\x12\x16\n" +
-	"\x06reason\x18\b \x01(\tR\x06reason\"\x98\x03\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\"\xd3\x03\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12\x1f\n" +
@@ -1276,7 +1560,8 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\bposition\x18\b \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x12\x16\n" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12-\n" +
 	"\x12possible_duplicate\x18\n" +
-	" \x01(\bR\x11possibleDuplicate\"q\n" +
+	" \x01(\bR\x11possibleDuplicate\x129\n" +
+	"\aarrival\x18\v \x01(\v2\x1f.understudy.cluster.v1.PositionR\aarrival\"q\n" +
 	"\bLogEntry\x12;\n" +
 	"\bposition\x18\x01 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x12(\n" +
 	"\x02op\x18\x02 \x01(\v2\x18.understudy.mirror.v1.OpR\x02op\"\xa6\x01\n" +
@@ -1286,24 +1571,35 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\x04term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x12\x1f\n" +
 	"\vmin_version\x18\x05 \x01(\rR\n" +
-	"minVersion\"b\n" +
+	"minVersion\"\xa3\x01\n" +
 	"\n" +
 	"HelloReply\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12;\n" +
-	"\bposition\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\"O\n" +
+	"\bposition\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x12?\n" +
+	"\vin_sync_set\x18\x03 \x01(\v2\x1f.understudy.mirror.v1.InSyncSetR\tinSyncSet\"\x9c\x01\n" +
+	"\tInSyncSet\x12/\n" +
+	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
+	"\amembers\x18\x03 \x03(\tR\amembers\x12*\n" +
+	"\x11alone_after_nanos\x18\x04 \x01(\x03R\x0faloneAfterNanos\"m\n" +
+	"\x05Seals\x123\n" +
+	"\x04ends\x18\x01 \x03(\v2\x1f.understudy.cluster.v1.PositionR\x04ends\x12/\n" +
+	"\x04from\x18\x02 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04from\"O\n" +
 	"\x04Done\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x01 \x01(\tR\tmessageId\x12(\n" +
-	"\x10time_unix_millis\x18\x02 \x01(\x03R\x0etimeUnixMillis\"\xdd\x01\n" +
+	"\x10time_unix_millis\x18\x02 \x01(\x03R\x0etimeUnixMillis\"\x90\x02\n" +
 	"\rSnapshotChunk\x125\n" +
 	"\aentries\x18\x01 \x03(\v2\x1b.understudy.mirror.v1.EntryR\aentries\x12.\n" +
 	"\x04done\x18\x02 \x03(\v2\x1a.understudy.mirror.v1.DoneR\x04done\x12\x14\n" +
 	"\x05first\x18\x03 \x01(\bR\x05first\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12;\n" +
-	"\bposition\x18\x05 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\"\x80\x01\n" +
+	"\bposition\x18\x05 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x121\n" +
+	"\x05seals\x18\x06 \x01(\v2\x1b.understudy.mirror.v1.SealsR\x05seals\"\xc1\x01\n" +
 	"\x05Batch\x128\n" +
 	"\aentries\x18\x01 \x03(\v2\x1e.understudy.mirror.v1.LogEntryR\aentries\x12=\n" +
-	"\tcommitted\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\tcommitted\"\xc7\x01\n" +
+	"\tcommitted\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\tcommitted\x12?\n" +
+	"\vin_sync_set\x18\x03 \x01(\v2\x1f.understudy.mirror.v1.InSyncSetR\tinSyncSet\"\xc7\x01\n" +
 	"\x10ReplicateRequest\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.understudy.mirror.v1.HelloH\x00R\x05hello\x12A\n" +
 	"\bsnapshot\x18\x02 \x01(\v2#.understudy.mirror.v1.SnapshotChunkH\x00R\bsnapshot\x123\n" +
@@ -1318,13 +1614,16 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\x05hello\x18\x01 \x01(\v2 .understudy.mirror.v1.HelloReplyH\x00R\x05hello\x12-\n" +
 	"\x03ack\x18\x02 \x01(\v2\x19.understudy.mirror.v1.AckH\x00R\x03ack\x129\n" +
 	"\arefused\x18\x03 \x01(\v2\x1d.understudy.mirror.v1.RefusedH\x00R\arefusedB\x06\n" +
-	"\x04body\"q\n" +
+	"\x04body\"\xf9\x01\n" +
 	"\vPullRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12/\n" +
-	"\x04term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\"O\n" +
+	"\x04term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x16\n" +
+	"\x06beyond\x18\x04 \x01(\bR\x06beyond\x121\n" +
+	"\x05seals\x18\x05 \x01(\v2\x1b.understudy.mirror.v1.SealsR\x05seals\x12;\n" +
+	"\bposition\x18\x06 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\"O\n" +
 	"\fPullResponse\x12?\n" +
-	"\bsnapshot\x18\x01 \x01(\v2#.understudy.mirror.v1.SnapshotChunkR\bsnapshot\"\xf1\x01\n" +
+	"\bsnapshot\x18\x01 \x01(\v2#.understudy.mirror.v1.SnapshotChunkR\bsnapshot\"\xbc\x03\n" +
 	"\fAnnouncement\x12\x14\n" +
 	"\x05magic\x18\x01 \x01(\aR\x05magic\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1f\n" +
@@ -1335,7 +1634,17 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\aboot_id\x18\x06 \x01(\tR\x06bootId\x12\x18\n" +
 	"\aaddress\x18\a \x01(\tR\aaddress\x12\x10\n" +
 	"\x03ask\x18\b \x01(\bR\x03ask\x12\x18\n" +
-	"\aleaving\x18\t \x01(\bR\aleaving*\xaf\x01\n" +
+	"\aleaving\x18\t \x01(\bR\aleaving\x126\n" +
+	"\bset_term\x18\n" +
+	" \x01(\v2\x1b.understudy.cluster.v1.TermR\asetTerm\x12\x1f\n" +
+	"\vset_version\x18\v \x01(\x04R\n" +
+	"setVersion\x12\x1a\n" +
+	"\battached\x18\f \x01(\bR\battached\x12\x1a\n" +
+	"\bsequence\x18\r \x01(\x04R\bsequence\x128\n" +
+	"\aanswers\x18\x0e \x03(\v2\x1e.understudy.mirror.v1.AnsweredR\aanswers\"?\n" +
+	"\bAnswered\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence*\xaf\x01\n" +
 	"\x06OpKind\x12\x17\n" +
 	"\x13OP_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OP_KIND_RECEIVED\x10\x01\x12\x13\n" +
@@ -1369,7 +1678,7 @@ func file_understudy_mirror_v1_mirror_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_mirror_v1_mirror_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_understudy_mirror_v1_mirror_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_understudy_mirror_v1_mirror_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_understudy_mirror_v1_mirror_proto_goTypes = []any{
 	(OpKind)(0),               // 0: understudy.mirror.v1.OpKind
 	(EntryState)(0),           // 1: understudy.mirror.v1.EntryState
@@ -1378,51 +1687,65 @@ var file_understudy_mirror_v1_mirror_proto_goTypes = []any{
 	(*LogEntry)(nil),          // 4: understudy.mirror.v1.LogEntry
 	(*Hello)(nil),             // 5: understudy.mirror.v1.Hello
 	(*HelloReply)(nil),        // 6: understudy.mirror.v1.HelloReply
-	(*Done)(nil),              // 7: understudy.mirror.v1.Done
-	(*SnapshotChunk)(nil),     // 8: understudy.mirror.v1.SnapshotChunk
-	(*Batch)(nil),             // 9: understudy.mirror.v1.Batch
-	(*ReplicateRequest)(nil),  // 10: understudy.mirror.v1.ReplicateRequest
-	(*Ack)(nil),               // 11: understudy.mirror.v1.Ack
-	(*Refused)(nil),           // 12: understudy.mirror.v1.Refused
-	(*ReplicateResponse)(nil), // 13: understudy.mirror.v1.ReplicateResponse
-	(*PullRequest)(nil),       // 14: understudy.mirror.v1.PullRequest
-	(*PullResponse)(nil),      // 15: understudy.mirror.v1.PullResponse
-	(*Announcement)(nil),      // 16: understudy.mirror.v1.Announcement
-	(*v1.Position)(nil),       // 17: understudy.cluster.v1.Position
-	(*v1.Term)(nil),           // 18: understudy.cluster.v1.Term
+	(*InSyncSet)(nil),         // 7: understudy.mirror.v1.InSyncSet
+	(*Seals)(nil),             // 8: understudy.mirror.v1.Seals
+	(*Done)(nil),              // 9: understudy.mirror.v1.Done
+	(*SnapshotChunk)(nil),     // 10: understudy.mirror.v1.SnapshotChunk
+	(*Batch)(nil),             // 11: understudy.mirror.v1.Batch
+	(*ReplicateRequest)(nil),  // 12: understudy.mirror.v1.ReplicateRequest
+	(*Ack)(nil),               // 13: understudy.mirror.v1.Ack
+	(*Refused)(nil),           // 14: understudy.mirror.v1.Refused
+	(*ReplicateResponse)(nil), // 15: understudy.mirror.v1.ReplicateResponse
+	(*PullRequest)(nil),       // 16: understudy.mirror.v1.PullRequest
+	(*PullResponse)(nil),      // 17: understudy.mirror.v1.PullResponse
+	(*Announcement)(nil),      // 18: understudy.mirror.v1.Announcement
+	(*Answered)(nil),          // 19: understudy.mirror.v1.Answered
+	(*v1.Position)(nil),       // 20: understudy.cluster.v1.Position
+	(*v1.Term)(nil),           // 21: understudy.cluster.v1.Term
 }
 var file_understudy_mirror_v1_mirror_proto_depIdxs = []int32{
 	0,  // 0: understudy.mirror.v1.Op.kind:type_name -> understudy.mirror.v1.OpKind
 	1,  // 1: understudy.mirror.v1.Entry.state:type_name -> understudy.mirror.v1.EntryState
-	17, // 2: understudy.mirror.v1.Entry.position:type_name -> understudy.cluster.v1.Position
-	17, // 3: understudy.mirror.v1.LogEntry.position:type_name -> understudy.cluster.v1.Position
-	2,  // 4: understudy.mirror.v1.LogEntry.op:type_name -> understudy.mirror.v1.Op
-	18, // 5: understudy.mirror.v1.Hello.term:type_name -> understudy.cluster.v1.Term
-	17, // 6: understudy.mirror.v1.HelloReply.position:type_name -> understudy.cluster.v1.Position
-	3,  // 7: understudy.mirror.v1.SnapshotChunk.entries:type_name -> understudy.mirror.v1.Entry
-	7,  // 8: understudy.mirror.v1.SnapshotChunk.done:type_name -> understudy.mirror.v1.Done
-	17, // 9: understudy.mirror.v1.SnapshotChunk.position:type_name -> understudy.cluster.v1.Position
-	4,  // 10: understudy.mirror.v1.Batch.entries:type_name -> understudy.mirror.v1.LogEntry
-	17, // 11: understudy.mirror.v1.Batch.committed:type_name -> understudy.cluster.v1.Position
-	5,  // 12: understudy.mirror.v1.ReplicateRequest.hello:type_name -> understudy.mirror.v1.Hello
-	8,  // 13: understudy.mirror.v1.ReplicateRequest.snapshot:type_name -> understudy.mirror.v1.SnapshotChunk
-	9,  // 14: understudy.mirror.v1.ReplicateRequest.batch:type_name -> understudy.mirror.v1.Batch
-	17, // 15: understudy.mirror.v1.Ack.position:type_name -> understudy.cluster.v1.Position
-	18, // 16: understudy.mirror.v1.Refused.term:type_name -> understudy.cluster.v1.Term
-	6,  // 17: understudy.mirror.v1.ReplicateResponse.hello:type_name -> understudy.mirror.v1.HelloReply
-	11, // 18: understudy.mirror.v1.ReplicateResponse.ack:type_name -> understudy.mirror.v1.Ack
-	12, // 19: understudy.mirror.v1.ReplicateResponse.refused:type_name -> understudy.mirror.v1.Refused
-	18, // 20: understudy.mirror.v1.PullRequest.term:type_name -> understudy.cluster.v1.Term
-	8,  // 21: understudy.mirror.v1.PullResponse.snapshot:type_name -> understudy.mirror.v1.SnapshotChunk
-	10, // 22: understudy.mirror.v1.PeerService.Replicate:input_type -> understudy.mirror.v1.ReplicateRequest
-	14, // 23: understudy.mirror.v1.PeerService.Pull:input_type -> understudy.mirror.v1.PullRequest
-	13, // 24: understudy.mirror.v1.PeerService.Replicate:output_type -> understudy.mirror.v1.ReplicateResponse
-	15, // 25: understudy.mirror.v1.PeerService.Pull:output_type -> understudy.mirror.v1.PullResponse
-	24, // [24:26] is the sub-list for method output_type
-	22, // [22:24] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	20, // 2: understudy.mirror.v1.Entry.position:type_name -> understudy.cluster.v1.Position
+	20, // 3: understudy.mirror.v1.Entry.arrival:type_name -> understudy.cluster.v1.Position
+	20, // 4: understudy.mirror.v1.LogEntry.position:type_name -> understudy.cluster.v1.Position
+	2,  // 5: understudy.mirror.v1.LogEntry.op:type_name -> understudy.mirror.v1.Op
+	21, // 6: understudy.mirror.v1.Hello.term:type_name -> understudy.cluster.v1.Term
+	20, // 7: understudy.mirror.v1.HelloReply.position:type_name -> understudy.cluster.v1.Position
+	7,  // 8: understudy.mirror.v1.HelloReply.in_sync_set:type_name -> understudy.mirror.v1.InSyncSet
+	21, // 9: understudy.mirror.v1.InSyncSet.term:type_name -> understudy.cluster.v1.Term
+	20, // 10: understudy.mirror.v1.Seals.ends:type_name -> understudy.cluster.v1.Position
+	21, // 11: understudy.mirror.v1.Seals.from:type_name -> understudy.cluster.v1.Term
+	3,  // 12: understudy.mirror.v1.SnapshotChunk.entries:type_name -> understudy.mirror.v1.Entry
+	9,  // 13: understudy.mirror.v1.SnapshotChunk.done:type_name -> understudy.mirror.v1.Done
+	20, // 14: understudy.mirror.v1.SnapshotChunk.position:type_name -> understudy.cluster.v1.Position
+	8,  // 15: understudy.mirror.v1.SnapshotChunk.seals:type_name -> understudy.mirror.v1.Seals
+	4,  // 16: understudy.mirror.v1.Batch.entries:type_name -> understudy.mirror.v1.LogEntry
+	20, // 17: understudy.mirror.v1.Batch.committed:type_name -> understudy.cluster.v1.Position
+	7,  // 18: understudy.mirror.v1.Batch.in_sync_set:type_name -> understudy.mirror.v1.InSyncSet
+	5,  // 19: understudy.mirror.v1.ReplicateRequest.hello:type_name -> understudy.mirror.v1.Hello
+	10, // 20: understudy.mirror.v1.ReplicateRequest.snapshot:type_name -> understudy.mirror.v1.SnapshotChunk
+	11, // 21: understudy.mirror.v1.ReplicateRequest.batch:type_name -> understudy.mirror.v1.Batch
+	20, // 22: understudy.mirror.v1.Ack.position:type_name -> understudy.cluster.v1.Position
+	21, // 23: understudy.mirror.v1.Refused.term:type_name -> understudy.cluster.v1.Term
+	6,  // 24: understudy.mirror.v1.ReplicateResponse.hello:type_name -> understudy.mirror.v1.HelloReply
+	13, // 25: understudy.mirror.v1.ReplicateResponse.ack:type_name -> understudy.mirror.v1.Ack
+	14, // 26: understudy.mirror.v1.ReplicateResponse.refused:type_name -> understudy.mirror.v1.Refused
+	21, // 27: understudy.mirror.v1.PullRequest.term:type_name -> understudy.cluster.v1.Term
+	8,  // 28: understudy.mirror.v1.PullRequest.seals:type_name -> understudy.mirror.v1.Seals
+	20, // 29: understudy.mirror.v1.PullRequest.position:type_name -> understudy.cluster.v1.Position
+	10, // 30: understudy.mirror.v1.PullResponse.snapshot:type_name -> understudy.mirror.v1.SnapshotChunk
+	21, // 31: understudy.mirror.v1.Announcement.set_term:type_name -> understudy.cluster.v1.Term
+	19, // 32: understudy.mirror.v1.Announcement.answers:type_name -> understudy.mirror.v1.Answered
+	12, // 33: understudy.mirror.v1.PeerService.Replicate:input_type -> understudy.mirror.v1.ReplicateRequest
+	16, // 34: understudy.mirror.v1.PeerService.Pull:input_type -> understudy.mirror.v1.PullRequest
+	15, // 35: understudy.mirror.v1.PeerService.Replicate:output_type -> understudy.mirror.v1.ReplicateResponse
+	17, // 36: understudy.mirror.v1.PeerService.Pull:output_type -> understudy.mirror.v1.PullResponse
+	35, // [35:37] is the sub-list for method output_type
+	33, // [33:35] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_understudy_mirror_v1_mirror_proto_init() }
@@ -1430,12 +1753,12 @@ func file_understudy_mirror_v1_mirror_proto_init() {
 	if File_understudy_mirror_v1_mirror_proto != nil {
 		return
 	}
-	file_understudy_mirror_v1_mirror_proto_msgTypes[8].OneofWrappers = []any{
+	file_understudy_mirror_v1_mirror_proto_msgTypes[10].OneofWrappers = []any{
 		(*ReplicateRequest_Hello)(nil),
 		(*ReplicateRequest_Snapshot)(nil),
 		(*ReplicateRequest_Batch)(nil),
 	}
-	file_understudy_mirror_v1_mirror_proto_msgTypes[11].OneofWrappers = []any{
+	file_understudy_mirror_v1_mirror_proto_msgTypes[13].OneofWrappers = []any{
 		(*ReplicateResponse_Hello)(nil),
 		(*ReplicateResponse_Ack)(nil),
 		(*ReplicateResponse_Refused)(nil),
@@ -1446,7 +1769,7 @@ func file_understudy_mirror_v1_mirror_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_mirror_v1_mirror_proto_rawDesc), len(file_understudy_mirror_v1_mirror_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,262 @@
+package cachesync_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/understudy-ha/understudy/cachesync"
+	"github.com/understudy-ha/understudy/cachesync/ledger"
+)
+
+// patient gives a last standby more time than a lagging one.
+func patient(c *cachesync.Config) {
+	c.LagTimeout, c.AloneAfter = time.Second, 6*time.Second
+}
+
+// A machine is lost. Whoever takes over after the time of an election has everything, and knows it.
+func TestStandbyOfALostMachineIsInSyncUntilItTakesOver(t *testing.T) {
+	for name, others := range map[string][]string{"two nodes": {"b"}, "three nodes": {"b", "c"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newNetwork(t, 1, patient)
+				defer net.stop()
+				a := net.start("a")
+				nodes := []*node{a}
+				for _, id := range others {
+					nodes = append(nodes, net.start(id))
+				}
+				lead(t, a, 1)
+				commit(t, a, 1, received("m"), cachesync.Committed)
+				time.Sleep(time.Second)
+				for _, id := range others {
+					net.cut("a", id) // nothing is refused, nothing answers
+				}
+				open := begin(a, 1, received("late"))
+				time.Sleep(5 * time.Second) // what the election takes
+				for _, p := range nodes[1:] {
+					if s := p.State(); !s.InSync || !s.Recorded {
+						t.Errorf("%s says %+v", p.id, s)
+					}
+				}
+				select {
+				case got := <-open:
+					t.Errorf("the lost master has committed without anybody: %v", got.result)
+				default:
+				}
+				taken := lead(t, nodes[1], 2)
+				if len(taken.Entries) == 0 || taken.Entries[0].MessageID != "m" {
+					t.Errorf("taken over %+v", taken)
+				}
+				<-open // it goes on alone in the end
+			})
+		})
+	}
+}
+
+// A standby that is cut off alone must not believe that it has everything once the others may have gone on.
+func TestStandbyThatIsCutOffCountsItselfOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, patient)
+		defer net.stop()
+		a, b, c := net.start("a"), net.start("b"), net.start("c")
+		lead(t, a, 1)
+		time.Sleep(time.Second)
+		net.cut("a", "b")
+		open := begin(a, 1, received("m"))
+		for b.State().InSync {
+			select {
+			case <-open:
+				t.Fatal("committed while it still believes to be in sync")
+			default:
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if got := <-open; got.result != cachesync.Committed {
+			t.Fatal(got)
+		}
+		time.Sleep(time.Second)
+		if s := c.State(); !s.InSync || s.RecordVersion <= b.State().RecordVersion {
+			t.Errorf("c says %+v, b %+v", s, b.State())
+		}
+		// Not even when the others are gone, too, and their time is over.
+		net.kill(a)
+		time.Sleep(time.Second)
+		net.kill(c)
+		for range 100 {
+			if s := b.State(); s.InSync {
+				t.Fatalf("b says %+v", s)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+}
+
+func TestMasterWaitsForRecordsOfThoseThatStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, patient)
+		defer net.stop()
+		a, b, c := net.start("a"), net.start("b"), net.start("c")
+		lead(t, a, 1)
+		time.Sleep(100 * time.Millisecond)
+		record := a.Status().Record
+		if strings.Join(record.Members, " ") != "a b c" {
+			t.Fatalf("the set is %v", record)
+		}
+		net.kill(b)
+		commit(t, a, 1, received("m"), cachesync.Committed)
+		after := a.Status().Record
+		if strings.Join(after.Members, " ") != "a c" || !record.Less(after) {
+			t.Errorf("the set is %v after %v", after, record)
+		}
+		if got := c.Status().Record; got.Compare(after) != 0 || got.Term != term(1, "a") {
+			t.Errorf("c knows %v, a has committed with %v", got, after)
+		}
+	})
+}
+
+func TestAloneWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		net := newNetwork(t, 1, func(c *cachesync.Config) { c.Alone = cachesync.Wait })
+		net.log = log.logger
+		defer net.stop()
+		a := net.start("a")
+		lead(t, a, 1)
+		open := begin(a, 1, received("m"))
+		time.Sleep(time.Minute)
+		if s := a.State(); s.InSync || !s.Waiting {
+			t.Errorf("the master says %+v", s)
+		}
+		if !strings.Contains(log.String(), "cachesync.alone=wait") {
+			t.Errorf("log:\n%s", log.String())
+		}
+		b := net.start("b")
+		if got := <-open; got.result != cachesync.Committed {
+			t.Error(got)
+		}
+		time.Sleep(time.Second)
+		if s := a.State(); !s.InSync || s.Waiting || s.Alone {
+			t.Errorf("the master says %+v", s)
+		}
+		net.kill(b)
+		open = begin(a, 1, received("n"))
+		time.Sleep(time.Minute)
+		select {
+		case got := <-open:
+			t.Errorf("committed alone: %v", got)
+		default:
+		}
+		net.start("c")
+		if got := <-open; got.result != cachesync.Committed {
+			t.Error(got)
+		}
+	})
+}
+
+// The whole cluster dies. Who was in the last set is in sync when all of it are back, and nobody before.
+func TestClusterComesBackFromItsDisks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, patient)
+		defer net.stop()
+		for _, id := range []string{"a", "b", "c"} {
+			net.disks[id] = newDisk()
+		}
+		a, b, c := net.start("a"), net.start("b"), net.start("c")
+		lead(t, a, 1)
+		commit(t, a, 1, received("m"), cachesync.Committed)
+		net.kill(c)
+		commit(t, a, 1, received("n"), cachesync.Committed)
+		net.kill(a)
+		net.kill(b)
+		time.Sleep(time.Minute)
+		b, c = net.start("b"), net.start("c")
+		time.Sleep(time.Second)
+		if b.State().InSync || c.State().InSync {
+			t.Error("a may have gone on alone")
+		}
+		a = net.start("a")
+		time.Sleep(time.Second)
+		if !a.State().InSync || !b.State().InSync || c.State().InSync {
+			t.Errorf("a says %+v\nb %+v\nc %+v", a.State(), b.State(), c.State())
+		}
+		taken := lead(t, b, 2)
+		if len(taken.Entries) != 2 {
+			t.Errorf("taken over %+v", taken.Entries)
+		}
+	})
+}
+
+func TestFullStoreRefusesNewMessagesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		defer net.stop()
+		net.disks["a"] = newDisk()
+		a := net.start("a")
+		net.start("b")
+		lead(t, a, 1)
+		commit(t, a, 1, received("m"), cachesync.Committed)
+		a.store.full.Store(true)
+		got := <-begin(a, 1, received("n"))
+		if got.result != cachesync.NoRoom || got.err == nil || !strings.Contains(got.err.Error(), "/the/path") {
+			t.Errorf("told %v, %v", got.result, got.err)
+		}
+		if s := a.Status(); !strings.Contains(s.Fault, "/the/path") || s.Store != "/the/path" {
+			t.Errorf("status %+v", s)
+		}
+		open := begin(a, 1, ledger.Op{Kind: ledger.Producing, MessageID: "m"})
+		time.Sleep(time.Minute)
+		select {
+		case got := <-open:
+			t.Fatalf("settled without room: %v", got)
+		default:
+		}
+		if _, err := a.Lead(t.Context(), term(2, "a")); err == nil || !strings.Contains(err.Error(), "/the/path") {
+			t.Errorf("a full node leads: %v", err)
+		}
+		a.store.full.Store(false)
+		if got := <-open; got.result != cachesync.Committed {
+			t.Error(got)
+		}
+		commit(t, a, 1, received("n"), cachesync.Committed)
+	})
+}
+
+// A full disk keeps nobody from ending.
+func TestEndWithAFullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		net.disks["a"] = newDisk()
+		a := net.start("a")
+		lead(t, a, 1)
+		commit(t, a, 1, received("m"), cachesync.Committed)
+		a.store.full.Store(true)
+		open := begin(a, 1, ledger.Op{Kind: ledger.Producing, MessageID: "m"})
+		a.run()
+		<-a.ended
+		if got := <-open; got.result != cachesync.NotLeading {
+			t.Errorf("told %v", got.result)
+		}
+		a.store.full.Store(false)
+		time.Sleep(time.Second) // a write that has waited is made
+		net.stop()
+	})
+}
+
+func TestTermIsPromisedOnDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		defer net.stop()
+		net.disks["b"] = newDisk()
+		b := net.start("b")
+		if _, err := b.Accept(cachesync.Hello{Node: "a", Term: term(5, "a")}); err != nil {
+			t.Fatal(err)
+		}
+		net.kill(b)
+		b = net.start("b")
+		if _, err := b.Accept(cachesync.Hello{Node: "c", Term: term(4, "c")}); err == nil {
+			t.Error("it follows a lower term than it has promised")
+		}
+	})
+}
