@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/profiler"
@@ -20,6 +21,8 @@ type Options struct {
 	// RedeliveryWait is how long messages in flight wait for a source that cannot tell when it has offered
 	// everything (Rescanner); 0 means 30 s.
 	RedeliveryWait time.Duration
+	// Failed is this node's store of failed messages; nil: on-error: store is a fault, and nothing is kept.
+	Failed FailedStore
 	// Grace is how long, after the deadline of Stop or Close, components may take to give up what was
 	// cancelled and to close; 0 means 5 s.
 	Grace time.Duration
@@ -65,6 +68,9 @@ type Adapter struct {
 
 	// strays counts entries of the mirror that belong to no workflow of this file.
 	strays counter
+
+	// current is the run of now, for what may be asked at any time; nil when nothing runs.
+	current atomic.Pointer[run]
 }
 
 // Init prepares a start. Nothing is opened.
@@ -108,6 +114,7 @@ func (a *Adapter) Start(ctx context.Context, with Run) error {
 		return fmt.Errorf("start adapter %s: %w", a.cfg.ID, err)
 	}
 	a.run = r
+	a.current.Store(r)
 	r.launch(a.done)
 	return nil
 }
@@ -128,6 +135,7 @@ func (a *Adapter) stopLocked(ctx context.Context) error {
 		return a.stuck
 	}
 	if a.run != nil {
+		a.current.Store(nil)
 		if err := a.run.drain(ctx, a.options.Grace); err != nil {
 			a.stuck = fmt.Errorf("stop adapter %s: %w", a.cfg.ID, err)
 			return a.stuck

@@ -18,16 +18,13 @@ func New(cfg *Config, factory Factory, weaver Weaver, logger *slog.Logger, optio
 	b := &builder{factory: factory, weaver: weaver, log: logger, options: options.withDefaults()}
 	a := &Adapter{cfg: cfg, codec: factory.Codec(), options: b.options, log: logger, done: make(chan struct{})}
 	a.root = b.node(profiler.KindAdapter, cfg.ID, cfg.ID, "Adapter("+cfg.ID+")", "adapter")
-	adapterHandler := b.onError(a.root, cfg.OnError)
+	adapterHandlers := b.onError(a.root, cfg.OnError)
 	for i := range cfg.Channels {
 		c := &cfg.Channels[i]
 		channel := b.child(a.root, profiler.KindChannel, c.ID, "Channel("+c.ID+")", "channel")
-		channelHandler := b.onError(channel, c.OnError)
-		if channelHandler == nil {
-			channelHandler = adapterHandler
-		}
+		channelHandlers := append(b.onError(channel, c.OnError), adapterHandlers...)
 		for k := range c.Workflows {
-			w := b.workflow(channel, &c.Workflows[k], channelHandler)
+			w := b.workflow(channel, &c.Workflows[k], channelHandlers)
 			w.channel = c.ID
 			a.workflows = append(a.workflows, w)
 		}
@@ -74,7 +71,7 @@ func (b *builder) joinpoint(kind profiler.Kind, id, typ, name string) joinpoint 
 
 // workflow adds a workflow below its channel. Its children are in the order of starting: where messages go
 // first, where they come from last.
-func (b *builder) workflow(channel *node, cfg *WorkflowConfig, handler *producerStep) *workflow {
+func (b *builder) workflow(channel *node, cfg *WorkflowConfig, handlers []*errorHandler) *workflow {
 	name := "StandardWorkflow"
 	if cfg.Pool > 1 {
 		name = "PoolingWorkflow"
@@ -83,9 +80,7 @@ func (b *builder) workflow(channel *node, cfg *WorkflowConfig, handler *producer
 	w.node = b.child(channel, profiler.KindWorkflow, cfg.ID, name+"("+cfg.ID+")", name)
 	w.joinpoint = b.joinpoint(profiler.KindWorkflow, cfg.ID, name, name)
 	w.log = b.log.With("workflow", cfg.ID)
-	if w.onError = b.onError(w.node, cfg.OnError); w.onError == nil {
-		w.onError = handler
-	}
+	w.onError = append(b.onError(w.node, cfg.OnError), handlers...)
 	w.producer = b.producer(w.node, cfg.Producer)
 	w.stepIndex = make(map[string]int, len(cfg.Services))
 	for i := range cfg.Services {
@@ -138,12 +133,18 @@ func (b *builder) producer(parent *node, spec Spec) *producerStep {
 	}
 }
 
-// onError builds the producer of failed messages of one level, if it has one.
-func (b *builder) onError(parent *node, spec *Spec) *producerStep {
-	if spec == nil {
+// onError builds who takes the failed messages of one level, if it has one.
+func (b *builder) onError(parent *node, cfg *ErrorHandler) []*errorHandler {
+	switch {
+	case cfg == nil:
 		return nil
+	case cfg.Store && b.options.Failed == nil:
+		b.errs = append(b.errs, fmt.Errorf("%s: on-error: store: this node keeps no failed messages", parent.at.Path))
+		return nil
+	case cfg.Store:
+		return []*errorHandler{{}}
 	}
-	return b.producer(parent, *spec)
+	return []*errorHandler{{producer: b.producer(parent, cfg.Spec), at: cfg.Spec.Path}}
 }
 
 // build calls the factory, and makes an error of a panic.

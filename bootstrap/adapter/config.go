@@ -3,6 +3,7 @@ package adapter
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -42,15 +43,43 @@ type Config struct {
 	ID           string
 	// Resources is for the Factory, as it stands in the file; nil if there is none.
 	Resources *yaml.Node
-	// OnError takes failed messages where neither the workflow nor its channel has one; nil: nobody does.
-	OnError  *Spec
+	// OnError takes failed messages that neither their workflow nor its channel takes; nil: nobody does.
+	OnError *ErrorHandler
+	// Failed are the limits of the failed-message store.
+	Failed   FailedConfig
 	Channels []ChannelConfig
+}
+
+// ErrorHandler takes messages that have failed: a producer, or the failed-message store.
+type ErrorHandler struct {
+	// Store: Spec is empty.
+	Store bool
+	Spec  Spec
+}
+
+// FailedConfig bounds the failed-message store. A message that would exceed a limit is not stored, and so not
+// acknowledged.
+type FailedConfig struct {
+	MaxMessages int
+	MaxBytes    int64
+}
+
+// Retry says how a step that failed is tried again before anybody else gets the message.
+type Retry struct {
+	// Max is how often; 0 is never.
+	Max int
+	// Delay is the first pause; each later one is Factor times as long, up to MaxDelay. Each is half as long again
+	// or short, by chance, so that workers and nodes do not keep in step.
+	Delay, MaxDelay time.Duration
+	Factor          float64
+	// Services: services are tried again, too, not only the producer.
+	Services bool
 }
 
 // ChannelConfig is a group of workflows that start and stop together.
 type ChannelConfig struct {
 	ID        string
-	OnError   *Spec
+	OnError   *ErrorHandler
 	Workflows []WorkflowConfig
 }
 
@@ -64,12 +93,12 @@ type WorkflowConfig struct {
 	// AcknowledgeEarly acknowledges the source as soon as the mirror has the message, instead of after the
 	// produce. Such messages are replayed from the mirror.
 	AcknowledgeEarly bool
-	// Retries is how often a failed produce is tried again.
-	Retries  int
-	Consumer Spec
-	Services []ServiceConfig
-	Producer Spec
-	OnError  *Spec
+	Retry            Retry
+	Consumer         Spec
+	Services         []ServiceConfig
+	Producer         Spec
+	// OnError is asked first, then the channel's, then the adapter's.
+	OnError *ErrorHandler
 }
 
 // ServiceConfig is a service and what the engine does after it.
@@ -99,7 +128,7 @@ func checkSpec(factory Factory, spec Spec) (faults []error, err error) {
 
 // specs yields every component, in the order of the file.
 func (c *Config) specs(yield func(Spec) bool) {
-	optional := func(spec *Spec) bool { return spec == nil || yield(*spec) }
+	optional := func(h *ErrorHandler) bool { return h == nil || h.Store || yield(h.Spec) }
 	if !optional(c.OnError) {
 		return
 	}

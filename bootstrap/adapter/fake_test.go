@@ -42,7 +42,9 @@ type world struct {
 	entries map[string]adapter.Entry
 
 	factory *factory
-	log     strings.Builder
+	// failed is the failed-message store; nil: there is none.
+	failed *failedStore
+	log    strings.Builder
 }
 
 func newWorld() *world {
@@ -236,11 +238,18 @@ func (w *world) build(t *testing.T, text string) *adapter.Adapter {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(&lockedWriter{w: w}, &slog.HandlerOptions{Level: adapter.LevelTrace}))
-	a, err := adapter.New(cfg, w.factory, nil, log, adapter.Options{})
+	a, err := adapter.New(cfg, w.factory, nil, log, w.options())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
+}
+
+func (w *world) options() adapter.Options {
+	if w.failed == nil {
+		return adapter.Options{}
+	}
+	return adapter.Options{Failed: w.failed}
 }
 
 type lockedWriter struct{ w *world }

@@ -46,11 +46,11 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256([]byte(full))
-	if cfg.ID != "orders" || cfg.Digest != hex.EncodeToString(sum[:]) || cfg.Resources == nil || cfg.Resources.Line != 4 || cfg.OnError.Path != "orders/bin" {
+	if cfg.ID != "orders" || cfg.Digest != hex.EncodeToString(sum[:]) || cfg.Resources == nil || cfg.Resources.Line != 4 || cfg.OnError.Spec.Path != "orders/bin" {
 		t.Errorf("got %+v", cfg)
 	}
 	w := cfg.Channels[0].Workflows[0]
-	if w.ID != "in-to-out" || w.Pool != 4 || w.OnTakeover != adapter.TakeoverHold || !w.AcknowledgeEarly || w.Retries != 0 {
+	if w.ID != "in-to-out" || w.Pool != 4 || w.OnTakeover != adapter.TakeoverHold || !w.AcknowledgeEarly || w.Retry.Max != 0 {
 		t.Errorf("got %+v", w)
 	}
 	if c := w.Consumer; c.Type != "fs" || c.ID != "consumer" || c.Path != "orders/files/in-to-out/consumer" || c.Node.Content[0].Line != 14 || c.File != cfg.File {
@@ -60,7 +60,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	second, third := cfg.Channels[0].Workflows[1], cfg.Channels[1].Workflows[0]
-	if second.ID != "workflow-2" || second.Pool != 1 || second.Retries != 3 || second.OnTakeover != adapter.TakeoverReplay || second.AcknowledgeEarly {
+	if second.ID != "workflow-2" || second.Pool != 1 || second.Retry.Max != 3 || second.OnTakeover != adapter.TakeoverReplay || second.AcknowledgeEarly {
 		t.Errorf("got %+v", second)
 	}
 	if cfg.Channels[1].ID != "channel-2" || third.ID != "workflow-3" || third.Producer.Path != "orders/channel-2/workflow-3/producer" {

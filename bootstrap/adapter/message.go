@@ -18,6 +18,12 @@ type message struct {
 	// payload is batches as the mirror has them; next is the service that comes next.
 	payload []byte
 	next    int
+	// original is the message as it was received, nil if that is not known any more; arrived is when.
+	original []byte
+	arrived  time.Time
+	// retry is the order of an operator to try the message again, nil without; outcome is what its giver is told.
+	retry   *retry
+	outcome Outcome
 	// settle ends the delivery; nil if there is none, or no longer.
 	settle func(context.Context, error) error
 	// kept: no source will deliver it again, so it must be brought to an end here.
@@ -73,19 +79,36 @@ func (e *stepError) Unwrap() error { return e.err }
 // the mirror because this node may not go on.
 func (l *loop) bring(m *message) {
 	err := l.attempt(m)
-	for err != nil && m.kept && !errors.Is(err, errLeft) && !errors.Is(err, errHeld) {
+	for err != nil && m.kept && m.retry == nil && !settled(err) {
 		err = l.again(m, err)
 	}
 	l.workflow.joinpoint.end(&m.whole, m.id, l.workflow.cfg.ID, orderWorkflow, m.failed || err != nil)
 	switch {
 	case err == nil:
 		m.failures.Reset()
+	case errors.Is(err, errStored):
+		m.failures.Reset()
 	case errors.Is(err, errHeld):
 	case errors.Is(err, errLeft):
+		if m.retry != nil {
+			m.outcome = Outcome{State: RetryLeft, Error: err.Error()}
+			l.run.putBack(m.retry.remnant)
+		}
 		l.giveBack(m, err)
+	case m.kept: // an operator has sent it, and does not wait for another attempt
+		if err := l.hold(m, err.Error()); !errors.Is(err, errHeld) {
+			m.outcome = Outcome{State: RetryLeft, Error: err.Error()}
+			l.run.putBack(m.retry.remnant)
+		}
 	default:
+		m.outcome = Outcome{State: RetryReturned, Error: err.Error()}
 		l.release(m, err)
 	}
+}
+
+// settled says whether what an error is about has been taken care of.
+func settled(err error) bool {
+	return errors.Is(err, errLeft) || errors.Is(err, errHeld) || errors.Is(err, errStored)
 }
 
 // again makes another attempt after a pause, with the message as the mirror has it.
@@ -106,15 +129,12 @@ func (l *loop) again(m *message, failure error) error {
 }
 
 // attempt is one way through what is left of the workflow. It returns nil when the message has come to its
-// end, errHeld, an errLeft, or the failure that on-error could not take.
+// end, errHeld, errStored, an errLeft, or the failure that no on-error could take.
 func (l *loop) attempt(m *message) error {
 	err := l.carry(m)
 	var failure *stepError
 	if errors.As(err, &failure) {
 		l.noteFailure(m, failure)
-		if l.workflow.onError == nil {
-			return failure
-		}
 		err = l.divert(m, failure)
 	}
 	if err != nil {
@@ -126,7 +146,7 @@ func (l *loop) attempt(m *message) error {
 // carry takes the message through the services that are left, and to the producer.
 func (l *loop) carry(m *message) error {
 	for m.next < len(l.workflow.services) && len(m.batches) > 0 {
-		if err := l.serve(m, &l.workflow.services[m.next]); err != nil {
+		if err := l.serveAgain(m, &l.workflow.services[m.next]); err != nil {
 			return err
 		}
 	}
@@ -140,6 +160,31 @@ func (l *loop) carry(m *message) error {
 	}
 	l.workflow.counters.produced.Add(1)
 	return nil
+}
+
+// serveAgain runs one service, as often as the workflow says if it fails.
+func (l *loop) serveAgain(m *message, s *serviceStep) error {
+	retry := &l.workflow.cfg.Retry
+	var wait *backoff.ExponentialBackOff
+	for try := 0; ; try++ {
+		err := l.serve(m, s)
+		var failure *stepError
+		if !retry.Services || try >= retry.Max || !errors.As(err, &failure) {
+			return err
+		}
+		if wait == nil {
+			wait = retry.backOff()
+		}
+		l.workflow.counters.failure(failure)
+		pause := wait.NextBackOff()
+		l.workflow.log.Warn("the service failed, trying again", "message-id", m.id, "step", s.id, "error", failure.err, "pause", pause)
+		if !sleep(l.run.ctx, pause) {
+			return l.run.halted()
+		}
+		if err := l.rewind(m); err != nil {
+			return l.hold(m, err.Error())
+		}
+	}
 }
 
 // serve runs one service, and mirrors what it has made.
@@ -236,7 +281,7 @@ func (l *loop) produce(m *message, p *producerStep, order int, failure *stepErro
 
 // deliver produces the next batch, and tries again as often as the workflow says.
 func (l *loop) deliver(m *message, p *producerStep, failure *stepError) error {
-	wait := newBackOff()
+	wait := l.workflow.cfg.Retry.backOff()
 	for try := 0; ; try++ {
 		if err := l.run.halted(); err != nil {
 			return err
@@ -254,7 +299,7 @@ func (l *loop) deliver(m *message, p *producerStep, failure *stepError) error {
 		}
 		// An error does not say that the receiver has nothing.
 		m.repeats = m.repeats || !p.idempotent
-		if try >= l.workflow.cfg.Retries {
+		if try >= l.workflow.cfg.Retry.Max {
 			return &stepError{step: p.id, err: err}
 		}
 		l.workflow.counters.failure(&stepError{step: p.id, err: err})
@@ -297,6 +342,7 @@ func (l *loop) finish(m *message) error {
 	if err != nil {
 		return err
 	}
+	l.forget(m)
 	l.acknowledge(m)
 	return nil
 }

@@ -198,11 +198,13 @@ func TestGateShutsBeforeEachCall(t *testing.T) {
 		"early":    {twoServices, "acknowledge: early"},
 		"on-error": {"services: [{id: bad, do: x}]", "on-error: {out: {}}"},
 		"released": {"services: [{id: bad, do: x}]"},
+		"stored":   {"services: [{id: bad, do: x}]", "on-error: store"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for at, more := 1, true; more; at++ {
 				scenario(t, func(t *testing.T, w *world) {
 					w.factory.services = map[string]serviceFunc{"up": upper, "bad": mark}
+					w.failed = newFailedStore(w)
 					w.source().put("a")
 					close(w.source().input)
 					a := w.build(t, workflowText(settings...))
@@ -228,7 +230,8 @@ func TestGateShutsBeforeEachCall(t *testing.T) {
 					}
 					// The call that the gate has overtaken had begun before; the fakes refuse it as real ones do.
 					for _, c := range calls[min(shut+2, len(calls)):] {
-						if strings.HasPrefix(c, "mirror") || strings.HasPrefix(c, "produce") || strings.HasPrefix(c, "process") || c == "settle a ok" {
+						if strings.HasPrefix(c, "mirror") || strings.HasPrefix(c, "produce") || strings.HasPrefix(c, "process") ||
+							strings.HasPrefix(c, "store put") || c == "settle a ok" {
 							t.Errorf("shut before call %d, and then came %q:\n\t%s", at, c, strings.Join(calls, "\n\t"))
 						}
 					}

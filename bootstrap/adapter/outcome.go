@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 )
 
 // acknowledge tells the source that the message is safe. It returns false if this node may not any more. A
@@ -51,7 +53,7 @@ func (l *loop) release(m *message, failure error) {
 			l.giveBack(m, err)
 			return
 		}
-		l.run.takeover.add(l.entry(m), awaited)
+		l.run.takeover.add(l.mirrored(m, EntryProducing), awaited)
 		l.settleFailed(m, failure)
 		return
 	}
@@ -65,13 +67,20 @@ func (l *loop) release(m *message, failure error) {
 	l.settleFailed(m, failure)
 }
 
-// entry is the message as the mirror has it, with a produce that has begun.
-func (l *loop) entry(m *message) Entry {
-	e := Entry{MessageID: m.id, Workflow: l.workflow.cfg.ID, State: EntryProducing, Payload: m.payload, PossibleDuplicate: true}
-	if m.next > 0 {
-		e.Step = l.workflow.services[m.next-1].id
+// mirrored is the message as the mirror has it.
+func (l *loop) mirrored(m *message, state EntryState) Entry {
+	return Entry{
+		MessageID: m.id, Workflow: l.workflow.cfg.ID, State: state, Step: l.lastStep(m), Payload: m.payload, Received: m.arrived,
+		PossibleDuplicate: m.repeats || m.producing,
 	}
-	return e
+}
+
+// lastStep is the service that has finished last.
+func (l *loop) lastStep(m *message) string {
+	if m.next == 0 {
+		return ""
+	}
+	return l.workflow.services[m.next-1].id
 }
 
 // pause keeps a failed message for a while before its source may deliver it again at once.
@@ -96,23 +105,51 @@ func (l *loop) noteFailure(m *message, failure error) {
 	}
 }
 
-// divert gives what has no receiver yet to on-error.
+// divert gives what has no receiver yet to the nearest on-error, and to the next one if that fails. If all fail, and
+// this node has a failed-message store, the store has the last word: a message must not be lost because the
+// receiver of failed messages is down. Another error than errStored, errHeld and an errLeft has the failures of all.
 func (l *loop) divert(m *message, failure *stepError) error {
 	if failure.spoilt {
 		if err := l.rewind(m); err != nil {
 			return l.hold(m, err.Error())
 		}
 	}
-	order := orderFirstService + len(l.workflow.services) + 1
-	if err := l.produce(m, l.workflow.onError, order, failure); err != nil {
-		if !errors.Is(err, errLeft) && !errors.Is(err, errHeld) {
-			err = fmt.Errorf("%w; and on-error failed: %w", failure, err)
-			l.workflow.counters.failure(err)
+	all := error(failure)
+	for _, h := range l.handlers(m) {
+		err := l.giveTo(h, m, failure)
+		if err == nil {
+			l.workflow.log.Warn("a message failed and is with on-error",
+				"message-id", m.id, "step", failure.step, "error", failure.err, "on-error", h.path())
+			m.outcome = Outcome{State: RetryOnError, Error: failure.Error()}
+			return nil
 		}
-		return err
+		if errors.Is(err, errLeft) || errors.Is(err, errHeld) || errors.Is(err, errStored) {
+			return err
+		}
+		all = fmt.Errorf("%w; and on-error failed: %s: %w", all, h.path(), err)
+		l.workflow.counters.failure(all)
+		l.workflow.log.Error("an on-error has failed", "message-id", m.id, "on-error", h.path(), "error", err)
 	}
-	l.workflow.log.Warn("a message failed and is with on-error", "message-id", m.id, "step", failure.step, "error", failure.err)
-	return nil
+	return all
+}
+
+// handlers are whom a failed message is given to, one after the other.
+func (l *loop) handlers(m *message) []*errorHandler {
+	handlers := l.workflow.onError
+	if l.run.failed == nil {
+		return slices.DeleteFunc(slices.Clone(handlers), func(h *errorHandler) bool { return h.producer == nil })
+	}
+	if n := len(handlers); n > 0 && handlers[n-1].producer != nil || n == 0 && m.retry != nil && m.retry.stored {
+		handlers = append(slices.Clone(handlers), &errorHandler{})
+	}
+	return handlers
+}
+
+func (l *loop) giveTo(h *errorHandler, m *message, failure *stepError) error {
+	if h.producer == nil {
+		return l.keep(m, failure)
+	}
+	return l.produce(m, h.producer, orderFirstService+len(l.workflow.services)+1, failure)
 }
 
 // rewind makes the batches anew from what the mirror has.
@@ -141,10 +178,24 @@ func (l *loop) hold(m *message, reason string) error {
 	if err != nil {
 		return err
 	}
-	l.workflow.counters.held.Add(1)
-	l.run.takeover.add(Entry{MessageID: m.id}, held)
+	entry, stands := l.mirrored(m, EntryHeld), held
+	entry.Reason = reason
+	if m.retry != nil && m.retry.stored {
+		stands = stored
+	}
+	l.run.takeover.add(entry, stands)
+	l.gauge(remnant{stands: stands}).Add(1)
+	m.outcome = Outcome{State: RetryFailedAgain, Error: reason}
 	if m.settle != nil {
 		l.run.park(m)
 	}
 	return errHeld
+}
+
+// gauge is the count that a message which waits for an operator is in.
+func (l *loop) gauge(r remnant) *atomic.Int64 {
+	if r.stands == stored {
+		return &l.workflow.counters.stored
+	}
+	return &l.workflow.counters.held
 }

@@ -27,18 +27,19 @@ func (r *reader) config(root *yaml.Node) *Config {
 	node, ok := top["adapter"]
 	if !ok {
 		if root.Kind == yaml.MappingNode {
-			r.fault(root, "adapter", "missing; want a mapping with %s", list("id", "resources", "on-error", "channels"))
+			r.fault(root, "adapter", "missing; want a mapping with %s", list("id", "resources", "on-error", "failed", "channels"))
 		}
 		return cfg
 	}
 	const path = "adapter"
-	v := r.mapping(node, path, "id", "resources", "on-error", "channels")
+	v := r.mapping(node, path, "id", "resources", "on-error", "failed", "channels")
 	cfg.ID = r.id(v, path, "")
 	if cfg.ID == "" && v != nil && v["id"] == nil {
 		r.fault(node, "adapter.id", "missing; want a name, which is also the name of the cluster")
 	}
 	cfg.Resources = v["resources"]
 	cfg.OnError = r.onError(v, path, cfg.ID)
+	cfg.Failed = r.failed(v, path+".failed")
 	names := &names{channels: map[string]int{}, workflows: map[string]int{}}
 	for i, n := range r.items(node, v, path, "channels", "channels") {
 		cfg.Channels = append(cfg.Channels, r.channel(n, cfg.ID, i, names))
@@ -66,12 +67,12 @@ func (r *reader) channel(n *yaml.Node, adapter string, i int, ids *names) Channe
 }
 
 func (r *reader) workflow(n *yaml.Node, place, path string, ids *names) WorkflowConfig {
-	v := r.mapping(n, path, "id", "pool", "on-takeover", "acknowledge", "retries", "consumer", "services", "producer", "on-error")
+	v := r.mapping(n, path, "id", "pool", "on-takeover", "acknowledge", "retries", "retry", "consumer", "services", "producer", "on-error")
 	ids.count++
 	w := WorkflowConfig{
-		ID:      r.id(v, path, fmt.Sprintf("workflow-%d", ids.count)),
-		Pool:    r.number(v, path, "pool", 1, 1, maxPool),
-		Retries: r.number(v, path, "retries", 3, 0, maxRetries),
+		ID:    r.id(v, path, fmt.Sprintf("workflow-%d", ids.count)),
+		Pool:  r.number(v, path, "pool", 1, 1, maxPool),
+		Retry: r.retry(v, path),
 	}
 	r.unique(ids.workflows, w.ID, v["id"], n, path, "workflow")
 	switch r.word(v, path, "on-takeover", "replay", "hold", "drop") {
@@ -88,8 +89,8 @@ func (r *reader) workflow(n *yaml.Node, place, path string, ids *names) Workflow
 		w.Services = append(w.Services, r.service(s, fmt.Sprintf("%s.services[%d]", path, i), i, place, steps))
 	}
 	w.Producer = r.required(n, v, path, "producer", profiler.KindProducer, place, steps)
-	if w.OnError = r.onError(v, path, place); w.OnError != nil {
-		r.unique(steps, w.OnError.ID, nil, v["on-error"], path+".on-error", "step")
+	if w.OnError = r.onError(v, path, place); w.OnError != nil && !w.OnError.Store {
+		r.unique(steps, w.OnError.Spec.ID, nil, v["on-error"], path+".on-error", "step")
 	}
 	return w
 }
@@ -119,13 +120,23 @@ func (r *reader) required(at *yaml.Node, v values, path, key string, kind profil
 	return spec
 }
 
-func (r *reader) onError(v values, path, place string) *Spec {
+// wordStore is the on-error that is no component.
+const wordStore = "store"
+
+func (r *reader) onError(v values, path, place string) *ErrorHandler {
 	n, ok := v["on-error"]
 	if !ok {
 		return nil
 	}
+	if n.Kind == yaml.ScalarNode && n.Value == wordStore {
+		return &ErrorHandler{Store: true}
+	}
+	if n.Kind != yaml.MappingNode {
+		r.fault(n, path+".on-error", "%s is not allowed; want store (the failed-message store), or a producer, say {fs: {...}}", show(n))
+		return nil
+	}
 	spec, _ := r.component(n, path+".on-error", profiler.KindProducer, place, "on-error", "id")
-	return &spec
+	return &ErrorHandler{Spec: spec}
 }
 
 // component reads a mapping with the component's type as the one key that is not the engine's own.

@@ -15,8 +15,10 @@ import (
 
 // run is one mastership: what the workflows share while the adapter is started.
 type run struct {
-	gate    Gate
-	mirror  Mirror
+	gate   Gate
+	mirror Mirror
+	// failed is nil if this node keeps no failed messages.
+	failed  FailedStore
 	codec   Codec
 	options Options
 	// ctx ends when the gate shuts or the time to stop politely is over; receiving ends earlier, with the
@@ -39,13 +41,13 @@ type run struct {
 
 func newRun(a *Adapter, with Run) *run {
 	r := &run{
-		gate: with.Gate, mirror: with.Mirror, codec: a.codec, options: a.options,
+		gate: with.Gate, mirror: with.Mirror, failed: a.options.Failed, codec: a.codec, options: a.options,
 		finished: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(with.Gate.Context())
 	r.receiving, r.stopReceiving = context.WithCancel(r.ctx)
 	for _, w := range a.workflows {
-		r.loops = append(r.loops, &loop{run: r, workflow: w})
+		r.loops = append(r.loops, &loop{run: r, workflow: w, injected: make(chan job), fed: make(chan struct{})})
 	}
 	return r
 }
@@ -57,13 +59,26 @@ func (r *run) launch(done chan<- struct{}) {
 		loops.Go(l.work)
 	}
 	go func() { // drain waits for it
-		loops.Wait()
+		for _, l := range r.loops {
+			<-l.fed
+		}
 		// After the call of stopReceiving, and after the gate was shut, messages may have been left.
 		if r.receiving.Err() == nil && !slices.ContainsFunc(r.loops, func(l *loop) bool { return !l.endOfInput }) {
 			close(done)
 		}
+		loops.Wait()
 		close(r.finished)
 	}()
+}
+
+// loop returns the workflow with this id, or nil.
+func (r *run) loop(id string) *loop {
+	for _, l := range r.loops {
+		if l.workflow.cfg.ID == id {
+			return l
+		}
+	}
+	return nil
 }
 
 // drain ends the run: politely until ctx ends, then firmly. Its error means that goroutines are left.
@@ -100,6 +115,19 @@ func (r *run) park(m *message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.parked = append(r.parked, m)
+}
+
+// unpark returns how the delivery of a held message is settled, nil if there is none.
+func (r *run) unpark(id string) func(context.Context, error) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, m := range r.parked {
+		if m.id == id {
+			r.parked = slices.Delete(r.parked, i, i+1)
+			return m.settle
+		}
+	}
+	return nil
 }
 
 // errLeft marks that a message stays in the mirror as it is, for whoever leads next.
@@ -148,6 +176,13 @@ func (r *run) write(ctx context.Context, log *slog.Logger, id, change string, op
 			}
 			return left(context.Cause(ctx))
 		}
+	}
+}
+
+// backOff gives the pauses between the attempts of one step.
+func (r *Retry) backOff() *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval: r.Delay, Multiplier: r.Factor, RandomizationFactor: 0.5, MaxInterval: r.MaxDelay,
 	}
 }
 

@@ -9,7 +9,7 @@ type counter = atomic.Uint64
 // counters are what a workflow has counted since it was built.
 type counters struct {
 	received, resumed, produced, filtered, failed, duplicates counter
-	inFlight, held                                            atomic.Int64
+	inFlight, held, stored                                    atomic.Int64
 	lastError                                                 atomic.Pointer[string]
 }
 
@@ -38,6 +38,8 @@ type WorkflowStatus struct {
 	Produced, Filtered, Failed, Duplicates uint64
 	// InFlight is what is under way now, Held what waits for an operator.
 	InFlight, Held uint64
+	// Stored is what the failed-message store has of it.
+	Stored uint64
 	// LastError is the last thing that went wrong, "" if nothing has.
 	LastError string
 }
@@ -58,6 +60,7 @@ func (w *workflow) status() WorkflowStatus {
 		Received: c.received.Load(), Resumed: c.resumed.Load(), Produced: c.produced.Load(),
 		Filtered: c.filtered.Load(), Failed: c.failed.Load(), Duplicates: c.duplicates.Load(),
 		InFlight: uint64(max(0, c.inFlight.Load())), Held: uint64(max(0, c.held.Load())),
+		Stored: uint64(max(0, c.stored.Load())),
 	}
 	if text := c.lastError.Load(); text != nil {
 		s.LastError = *text

@@ -57,6 +57,20 @@ type serviceStep struct {
 	checkpoint bool
 }
 
+// errorHandler takes failed messages: a producer, or the failed-message store, if producer is nil.
+type errorHandler struct {
+	producer *producerStep
+	at       string
+}
+
+// path is its place in the adapter, for people.
+func (h *errorHandler) path() string {
+	if h.producer == nil {
+		return wordStore
+	}
+	return h.at
+}
+
 type producerStep struct {
 	Producer
 	joinpoint

@@ -20,6 +20,8 @@ type takeover struct {
 type remnant struct {
 	Entry
 	stands standing
+	// unmirrored: the failed-message store alone has it.
+	unmirrored bool
 }
 
 // standing is what is to be done when a source delivers a message.
@@ -34,15 +36,19 @@ const (
 	tooLate
 	// held: an operator has to decide.
 	held
+	// stored: it has failed, and the failed-message store has it, or the mirror for it. Nobody waits for its source.
+	stored
 )
 
-func (t *takeover) add(e Entry, s standing) {
+func (t *takeover) add(e Entry, s standing) { t.put(remnant{Entry: e, stands: s}) }
+
+func (t *takeover) put(r remnant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.entries == nil {
 		t.entries = map[string]remnant{}
 	}
-	t.entries[e.MessageID] = remnant{Entry: e, stands: s}
+	t.entries[r.MessageID] = r
 }
 
 // claim says how a delivered message stands, and hands the entry over unless it is held. Only the workflow
@@ -54,11 +60,38 @@ func (t *takeover) claim(id, workflow string) (Entry, standing) {
 	switch {
 	case !ok:
 		return Entry{}, unknown
-	case r.stands == held || r.Workflow != workflow:
+	case r.stands == stored && r.Workflow == workflow:
+		return Entry{}, stored
+	case r.stands == held || r.stands == stored || r.Workflow != workflow:
 		return Entry{}, held
 	}
 	delete(t.entries, id)
 	return r.Entry, r.stands
+}
+
+// take hands out a message that waits for an operator. What it returns otherwise has the standing alone.
+func (t *takeover) take(id string) (remnant, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, ok := t.entries[id]
+	if !ok || r.stands == awaited {
+		return remnant{stands: r.stands}, false
+	}
+	delete(t.entries, id)
+	return r, true
+}
+
+// waiting are the messages that wait for an operator, by their ids.
+func (t *takeover) waiting() map[string]remnant {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := map[string]remnant{}
+	for id, r := range t.entries {
+		if r.stands != awaited {
+			found[id] = r
+		}
+	}
+	return found
 }
 
 // awaited returns the ids that a workflow's source still has to deliver.
@@ -77,15 +110,14 @@ func (t *takeover) awaited(workflow string) []string {
 
 // takeOver decides what becomes of each message in flight, before anything new can come in.
 func (a *Adapter) takeOver(ctx context.Context, r *run, entries []Entry) error {
-	loops := map[string]*loop{}
-	for _, l := range r.loops {
-		loops[l.workflow.cfg.ID] = l
+	byID := make(map[string]Entry, len(entries))
+	for _, e := range entries {
+		byID[e.MessageID] = e
 	}
 	entries = slices.Clone(entries)
 	slices.SortStableFunc(entries, func(x, y Entry) int { return x.Received.Compare(y.Received) })
 	for _, e := range entries {
-		l, ok := loops[e.Workflow]
-		if ok {
+		if l := r.loop(e.Workflow); l != nil {
 			if err := l.takeOver(ctx, e); err != nil {
 				return err
 			}
@@ -105,13 +137,16 @@ func (a *Adapter) takeOver(ctx context.Context, r *run, entries []Entry) error {
 			return err
 		}
 	}
-	return nil
+	return a.takeOverStored(ctx, r, byID)
 }
 
 func (l *loop) takeOver(ctx context.Context, e Entry) error {
 	w := l.workflow
 	_, known := w.stepIndex[e.Step]
 	switch {
+	case e.State == EntryHeld && isFailed(e):
+		l.adopt(ctx, e)
+		return nil
 	case e.State == EntryHeld:
 		w.counters.held.Add(1)
 		l.run.takeover.add(e, held)
@@ -136,6 +171,11 @@ func (l *loop) takeOver(ctx context.Context, e Entry) error {
 	return nil
 }
 
+func isFailed(e Entry) bool {
+	_, _, ok := parseReason(e.Reason)
+	return ok
+}
+
 func (l *loop) holdEntry(ctx context.Context, e Entry, as standing, reason string) error {
 	l.workflow.log.Warn("a message in flight is held for an operator", "message-id", e.MessageID, "reason", reason)
 	err := l.run.write(ctx, l.workflow.log, e.MessageID, "held", func(ctx context.Context) error {
@@ -145,6 +185,7 @@ func (l *loop) holdEntry(ctx context.Context, e Entry, as standing, reason strin
 		return err
 	}
 	l.workflow.counters.held.Add(1)
+	e.Reason = reason
 	l.run.takeover.add(e, as)
 	return nil
 }
@@ -152,9 +193,11 @@ func (l *loop) holdEntry(ctx context.Context, e Entry, as standing, reason strin
 // resume goes on with a mirrored message after its last mirrored step.
 func (l *loop) resume(m *message, e Entry) {
 	l.workflow.counters.resumed.Add(1)
-	m.payload = e.Payload
+	m.payload, m.arrived = e.Payload, e.Received
 	if e.Step != "" {
 		m.next = l.workflow.stepIndex[e.Step] + 1
+	} else {
+		m.original = e.Payload
 	}
 	m.producing = e.State == EntryProducing
 	m.repeats = m.producing || e.PossibleDuplicate

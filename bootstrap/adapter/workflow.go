@@ -26,8 +26,8 @@ type workflow struct {
 	// stepIndex finds a service by its id, as mirrored entries name it.
 	stepIndex map[string]int
 	producer  *producerStep
-	// onError is the nearest one, nil if there is none.
-	onError  *producerStep
+	// onError are those that take failed messages, the nearest first.
+	onError  []*errorHandler
 	counters counters
 }
 
@@ -37,15 +37,20 @@ type loop struct {
 	workflow *workflow
 	// replays go on from the mirror, before any new input.
 	replays []Entry
-	// endOfInput is set before finished.
+	// injected are messages that an operator has sent.
+	injected chan job
+	// fed is closed when nothing will be received any more, and all that was has been worked off. endOfInput, which
+	// is set before, says whether that is the consumer's word.
+	fed        chan struct{}
 	endOfInput bool
 	finished   atomic.Bool
 }
 
-// job is work for one worker: a delivery, or a mirrored entry that nobody delivers.
+// job is work for one worker: a delivery, or a mirrored entry that nobody delivers, or one that is tried again.
 type job struct {
 	delivery *Delivery
 	entry    Entry
+	retry    *retry
 }
 
 func (l *loop) work() {
@@ -54,8 +59,16 @@ func (l *loop) work() {
 	for range l.workflow.cfg.Pool {
 		workers.Go(func() {
 			failures := newBackOff()
-			for j := range jobs {
-				l.handle(j, failures)
+			for {
+				select {
+				case j, more := <-jobs:
+					if !more {
+						return
+					}
+					l.handle(j, failures)
+				case j := <-l.injected:
+					l.handle(j, failures)
+				}
 			}
 		})
 	}
@@ -71,7 +84,22 @@ func (l *loop) work() {
 	if l.endOfInput {
 		l.giveUpWaiting("the source came to its end without it")
 	}
+	close(l.fed)
+	l.afterwards()
 	l.finished.Store(true)
+}
+
+// afterwards is for what operators send when the input has ended.
+func (l *loop) afterwards() {
+	failures := newBackOff()
+	for {
+		select {
+		case j := <-l.injected:
+			l.handle(j, failures)
+		case <-l.run.receiving.Done():
+			return
+		}
+	}
 }
 
 // feed hands out the replays, then what the consumer gives. It returns true at the end of input. Nothing
@@ -140,6 +168,10 @@ func (l *loop) handle(j job, failures *backoff.ExponentialBackOff) {
 		// The takeover has entered the flight already.
 		m.id, m.kept = j.entry.MessageID, true
 		defer l.run.flights.leave(m.id)
+		if j.retry != nil {
+			l.tryAgain(m, j)
+			return
+		}
 		l.resume(m, j.entry)
 		return
 	}
@@ -161,6 +193,9 @@ func (l *loop) handle(j job, failures *backoff.ExponentialBackOff) {
 		l.resume(m, entry)
 	case tooLate:
 		l.revive(m, entry)
+	case stored:
+		l.workflow.log.Info("a message was delivered again that is in the failed-message store", "message-id", m.id)
+		l.acknowledge(m)
 	case held:
 		l.workflow.log.Info("a message was delivered that the mirror holds for an operator", "message-id", m.id)
 		l.run.park(m)
@@ -181,6 +216,7 @@ func (l *loop) accept(m *message, batch Batch) {
 		MessageID: m.id, Workflow: l.workflow.cfg.ID, State: EntryReceived, Payload: payload,
 		Received: m.received(),
 	}
+	m.original, m.arrived = payload, entry.Received
 	err = l.run.write(l.run.ctx, l.workflow.log, m.id, "received", func(ctx context.Context) (err error) {
 		done, err = l.run.mirror.Receive(ctx, entry)
 		return err

@@ -1,8 +1,6 @@
 package folder
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -14,14 +12,11 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
+	"github.com/understudy-ha/understudy/bootstrap/components/filename"
 )
 
-const (
-	// maxName is the longest file name, in bytes, that common file systems take.
-	maxName = 255
-	// maxID is the longest message id that goes into a name as it is.
-	maxID = 100
-)
+// maxName is the longest file name, in bytes, that common file systems take.
+const maxName = 255
 
 // meta returns a metadata value as text, "" if there is none.
 func meta(part *service.Message, key string) string {
@@ -58,12 +53,7 @@ func (p *Producer) name(messages service.MessageBatch, i int) (string, error) {
 
 // defaultName is the message id and, for a message that came from a file, that file's name, cut to what fits.
 func defaultName(id, fileName, suffix string) string {
-	prefix := escape(id)
-	if len(prefix) > maxID {
-		sum := sha256.Sum256([]byte(id))
-		prefix = hex.EncodeToString(sum[:])
-	}
-	prefix += suffix
+	prefix := filename.ForID(id) + suffix
 	if fileName == "" {
 		return prefix
 	}
@@ -76,21 +66,6 @@ func defaultName(id, fileName, suffix string) string {
 		}
 	}
 	return prefix + "-" + tail
-}
-
-// escape replaces what cannot stand in a file name, on one system or the other. Different ids stay different.
-func escape(id string) string {
-	var out strings.Builder
-	for i, r := range id {
-		_, size := utf8.DecodeRuneInString(id[i:])
-		switch {
-		case r == utf8.RuneError && size == 1, r < ' ', strings.ContainsRune(`%/\:*?"<>|`, r), r == '.' && i == 0:
-			fmt.Fprintf(&out, "%%%02X", id[i])
-		default:
-			out.WriteRune(r)
-		}
-	}
-	return out.String()
 }
 
 // insert puts the suffix before the extension, if there is one that is not a part of the id.

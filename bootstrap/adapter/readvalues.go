@@ -1,0 +1,114 @@
+package adapter
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// The defaults of retry and of the failed-message store.
+const (
+	defaultRetries        = 3
+	defaultRetryDelay     = 100 * time.Millisecond
+	defaultRetryMaxDelay  = 30 * time.Second
+	defaultRetryFactor    = 2
+	defaultFailedMessages = 10_000
+	defaultFailedBytes    = 1 << 30
+
+	maxFailedMessages = 1_000_000
+	maxPause          = 24 * time.Hour
+)
+
+// retry reads retry, or its short form retries.
+func (r *reader) retry(v values, path string) Retry {
+	retry := Retry{Max: defaultRetries, Delay: defaultRetryDelay, MaxDelay: defaultRetryMaxDelay, Factor: defaultRetryFactor}
+	retry.Max = r.number(v, path, "retries", defaultRetries, 0, maxRetries)
+	n, ok := v["retry"]
+	if !ok {
+		return retry
+	}
+	path += ".retry"
+	if short, both := v["retries"]; both {
+		r.fault(short, path, "retries is the short form of retry.max, and both are set; want one of them")
+	}
+	own := r.mapping(n, path, "max", "delay", "max-delay", "factor", "steps")
+	retry.Max = r.number(own, path, "max", defaultRetries, 0, maxRetries)
+	retry.Delay = r.duration(own, path, "delay", defaultRetryDelay, time.Millisecond, maxPause)
+	retry.MaxDelay = r.duration(own, path, "max-delay", max(defaultRetryMaxDelay, retry.Delay), time.Millisecond, maxPause)
+	retry.Factor = r.decimal(own, path, "factor", defaultRetryFactor, 1, 100)
+	retry.Services = r.word(own, path, "steps", "producer", "all") == "all"
+	if retry.MaxDelay < retry.Delay {
+		r.fault(n, path+".max-delay", "%s is shorter than delay, which is %s", retry.MaxDelay, retry.Delay)
+	}
+	return retry
+}
+
+// failed reads the limits of the failed-message store.
+func (r *reader) failed(v values, path string) FailedConfig {
+	cfg := FailedConfig{MaxMessages: defaultFailedMessages, MaxBytes: defaultFailedBytes}
+	n, ok := v["failed"]
+	if !ok {
+		return cfg
+	}
+	own := r.mapping(n, path, "max-messages", "max-size")
+	cfg.MaxMessages = r.number(own, path, "max-messages", defaultFailedMessages, 1, maxFailedMessages)
+	cfg.MaxBytes = r.size(own, path, "max-size", defaultFailedBytes)
+	return cfg
+}
+
+func (r *reader) duration(v values, path, key string, standard, low, high time.Duration) time.Duration {
+	n, ok := v[key]
+	if !ok {
+		return standard
+	}
+	d, err := time.ParseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || d < low || d > high {
+		r.fault(n, path+"."+key, "%s is not allowed; want a duration from %s to %s, say 200ms or 5s", show(n), low, high)
+		return standard
+	}
+	return d
+}
+
+func (r *reader) decimal(v values, path, key string, standard, low, high float64) float64 {
+	n, ok := v[key]
+	if !ok {
+		return standard
+	}
+	f, err := strconv.ParseFloat(n.Value, 64)
+	if n.Kind != yaml.ScalarNode || err != nil || !(f >= low && f <= high) {
+		r.fault(n, path+"."+key, "%s is not allowed; want a number from %g to %g", show(n), low, high)
+		return standard
+	}
+	return f
+}
+
+// size reads a number of bytes, with or without a unit: 4096, 64MiB.
+func (r *reader) size(v values, path, key string, standard int64) int64 {
+	n, ok := v[key]
+	if !ok {
+		return standard
+	}
+	if n.Kind == yaml.ScalarNode {
+		if size, ok := parseSize(n.Value); ok {
+			return size
+		}
+	}
+	r.fault(n, path+"."+key, "%s is not allowed; want a size above 0, say 4096, 64MiB or 1GiB", show(n))
+	return standard
+}
+
+func parseSize(text string) (int64, bool) {
+	factor := int64(1)
+	for i, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if number, found := strings.CutSuffix(text, unit); found {
+			text, factor = strings.TrimSpace(number), 1<<(10*(i+1))
+		}
+	}
+	size, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || size <= 0 || size > (1<<62)/factor {
+		return 0, false
+	}
+	return size * factor, true
+}
