@@ -27,6 +27,12 @@ func toDatagram(cluster string, msg election.Message) *failoverv1.Datagram {
 	for _, h := range a.Hears {
 		d.About.Hears = append(d.About.Hears, h.ID)
 		d.About.HearsAgeMillis = append(d.About.HearsAgeMillis, uint32(min(h.Age.Milliseconds(), math.MaxUint32)))
+		if h.Address != "" || len(d.About.HearsAddress) > 0 {
+			for len(d.About.HearsAddress) < len(d.About.Hears)-1 {
+				d.About.HearsAddress = append(d.About.HearsAddress, "")
+			}
+			d.About.HearsAddress = append(d.About.HearsAddress, h.Address)
+		}
 	}
 	if !a.Heard.Term.IsZero() {
 		d.About.Heard = &failoverv1.Heard{
@@ -118,11 +124,14 @@ func fromDatagram(d *failoverv1.Datagram) election.Message {
 // fromHears takes a node without its age for one heard just now.
 func fromHears(a *failoverv1.About) []election.Hearing {
 	var hears []election.Hearing
-	ages := a.GetHearsAgeMillis()
+	ages, addresses := a.GetHearsAgeMillis(), a.GetHearsAddress()
 	for i, id := range a.GetHears() {
 		h := election.Hearing{ID: id}
 		if i < len(ages) {
 			h.Age = time.Duration(ages[i]) * time.Millisecond
+		}
+		if i < len(addresses) {
+			h.Address = addresses[i]
 		}
 		hears = append(hears, h)
 	}

@@ -158,7 +158,7 @@ func (n *Node) Run(ctx context.Context) error {
 		Members: n.cfg.Members, Vote: n.saved.Vote, Pause: n.saved.Pause, Drift: n.cfg.Drift, Evidence: n.cfg.Evidence,
 		Unclean: n.cfg.Unclean,
 		Preempt: n.cfg.Preempt, PreemptDelay: n.cfg.PreemptDelay, Observer: n.cfg.Observer, Witness: n.cfg.Witness,
-		Address: n.unicastAddress(),
+		Address: n.unicastAddress(), Introduce: n.learns(),
 	})
 	n.log.Info("Started listener")
 	n.log.Info("Started broadcaster")
@@ -216,9 +216,7 @@ func (n *Node) receive(packet Packet) {
 	msg := fromDatagram(datagram)
 	if msg.From != n.cfg.NodeID {
 		n.received++
-		if learner, ok := n.transport.(Learner); ok && msg.About.Address != "" {
-			learner.Learn(msg.About.Address)
-		}
+		n.learn(msg.About)
 	}
 	n.step(election.Received{At: n.clock() - max(time.Since(packet.Received), 0), Message: msg})
 }

@@ -12,6 +12,28 @@ func (n *Node) unicastAddress() string {
 	return ""
 }
 
+// learns reports whether the transport has to be told of other nodes.
+func (n *Node) learns() bool {
+	_, ok := n.transport.(Learner)
+	return ok
+}
+
+// learn tells the transport of the sender of a message, and of those whom that hears. So it is enough to know one node.
+func (n *Node) learn(about election.About) {
+	learner, ok := n.transport.(Learner)
+	if !ok {
+		return
+	}
+	if about.Address != "" {
+		learner.Learn(about.Address)
+	}
+	for _, h := range about.Hears {
+		if h.Address != "" && h.ID != n.cfg.NodeID {
+			learner.Learn(h.Address)
+		}
+	}
+}
+
 // send sends a message to all nodes, or to one.
 func (n *Node) send(s election.Send) {
 	data, err := n.codec.Encode(toDatagram(n.cfg.Cluster, s.Message))

@@ -46,6 +46,8 @@ type Config struct {
 	Observer, Witness bool
 	// Address is where this node alone can be reached; shown to the others.
 	Address string
+	// Introduce: the addresses of the nodes that are heard are shown as well, so that the others can reach them.
+	Introduce bool
 }
 
 // Lease is how long an acknowledgement of a majority is good for: S less what both clocks may be wrong.
@@ -407,7 +409,11 @@ func (m *Machine) hears() []Hearing {
 	heard := make([]Hearing, 0, len(m.peers))
 	for id, p := range m.peers {
 		if m.live(p) {
-			heard = append(heard, Hearing{ID: id, Age: max(m.now-p.at, 0)})
+			h := Hearing{ID: id, Age: max(m.now-p.at, 0)}
+			if m.cfg.Introduce {
+				h.Address = p.about.Address
+			}
+			heard = append(heard, h)
 		}
 	}
 	slices.SortFunc(heard, func(a, b Hearing) int { return strings.Compare(a.ID, b.ID) })

@@ -18,4 +18,6 @@ type Takeover struct {
 type Hearing struct {
 	ID  string
 	Age time.Duration
+	// Address is where it can be reached; only where nodes are introduced to each other.
+	Address string
 }

@@ -66,7 +66,7 @@ func tune(raw net.Conn) {
 		_ = tcp.SetNoDelay(true)
 		_ = tcp.SetReadBuffer(socketBuffer)
 		_ = tcp.SetWriteBuffer(socketBuffer)
-		setUserTimeout(tcp, defaultTiming().silence)
+		tuneSystem(tcp, defaultTiming().silence)
 	}
 }
 

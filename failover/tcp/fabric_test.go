@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -20,20 +21,21 @@ import (
 type fabric struct {
 	mu        sync.Mutex // guards all
 	listeners map[netip.AddrPort]*listener
-	cut       map[[2]netip.Addr]bool
+	noDial    map[[2]netip.Addr]bool // connections cannot be made
+	cut       map[[2]netip.Addr]bool // nothing passes
 	dials     int
 	port      uint16
 }
 
 func newFabric() *fabric {
-	return &fabric{listeners: map[netip.AddrPort]*listener{}, cut: map[[2]netip.Addr]bool{}, port: 40000}
+	return &fabric{listeners: map[netip.AddrPort]*listener{}, noDial: map[[2]netip.Addr]bool{}, cut: map[[2]netip.Addr]bool{}, port: 40000}
 }
 
-// cutOff makes connections from one machine to another hang from now on.
+// cutOff makes connections from one machine to another hang from now on, as a firewall does.
 func (f *fabric) cutOff(from, to string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cut[[2]netip.Addr{netip.MustParseAddr(from), netip.MustParseAddr(to)}] = true
+	f.noDial[[2]netip.Addr{mustAddr(from), mustAddr(to)}] = true
 }
 
 func (f *fabric) dialled() int {
@@ -72,7 +74,8 @@ func (f *fabric) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (
 	f.mu.Lock()
 	f.dials++
 	f.port++
-	l, hangs, source := f.listeners[to], f.cut[[2]netip.Addr{from, to.Addr()}], netip.AddrPortFrom(from, f.port)
+	way := [2]netip.Addr{from, to.Addr()}
+	l, hangs, source := f.listeners[to], f.noDial[way] || f.cut[way], netip.AddrPortFrom(from, f.port)
 	f.mu.Unlock()
 	if hangs {
 		<-ctx.Done()
@@ -82,8 +85,28 @@ func (f *fabric) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (
 		return nil, syscall.ECONNREFUSED
 	}
 	here, there := net.Pipe()
-	l.waiting <- &end{Conn: there, remote: source}
-	return &end{Conn: here, remote: to}, nil
+	l.waiting <- &end{Conn: there, fabric: f, local: to.Addr(), remote: source}
+	return &end{Conn: here, fabric: f, local: from, remote: to}, nil
+}
+
+// split lets nothing pass between two machines any more; connections stay, and are silent.
+func (f *fabric) split(a, b string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut[[2]netip.Addr{mustAddr(a), mustAddr(b)}], f.cut[[2]netip.Addr{mustAddr(b), mustAddr(a)}] = true, true
+}
+
+// heal ends all cuts. What was lost stays lost.
+func (f *fabric) heal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.cut)
+}
+
+func (f *fabric) isCut(from, to netip.Addr) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cut[[2]netip.Addr{from, to}]
 }
 
 type listener struct {
@@ -115,7 +138,19 @@ func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.at) }
 // end is one end of a connection.
 type end struct {
 	net.Conn
+	fabric *fabric
+	local  netip.Addr
 	remote netip.AddrPort
+	broken atomic.Bool // something was lost, so nothing that comes later makes sense any more
+}
+
+// Write pretends to have written what is lost, as a system does that has a buffer.
+func (e *end) Write(data []byte) (int, error) {
+	if e.broken.Load() || e.fabric.isCut(e.local, e.remote.Addr()) {
+		e.broken.Store(true)
+		return len(data), nil
+	}
+	return e.Conn.Write(data)
 }
 
 func (e *end) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(e.remote) }

@@ -16,11 +16,13 @@ const (
 	// outboxDatagrams and outboxBytes are how much waits for one node before the oldest is dropped.
 	outboxDatagrams = 256
 	outboxBytes     = 1 << 20
+	// maxSaid is how many lines a peer may cost in the log while it is not quiet.
+	maxSaid = 4
 	// queue is how many datagrams wait for the receiver before the connections are not read any more. They take turns, so
 	// that one that floods does not push the others away.
 	queue = 64
-	// socketBuffer bounds what the system keeps for a connection, in each direction.
-	socketBuffer = 256 << 10
+	// socketBuffer is what the system is asked to keep for a connection, in each direction; Linux takes twice that.
+	socketBuffer = 64 << 10
 )
 
 // timing is how long things may take.
@@ -33,6 +35,8 @@ type timing struct {
 	firstPause, maxPause, slowPause time.Duration
 	// stale is how old a datagram may be that still waits.
 	stale time.Duration
+	// quiet is how long a peer that comes and goes all the time is not logged, after maxSaid lines in that time.
+	quiet time.Duration
 	// drain is how long Close waits for what is under way.
 	drain time.Duration
 	// unanswered and gone are after how long a learned node is forgotten that has never been met, or once was.
@@ -44,7 +48,7 @@ func defaultTiming() timing {
 		lookup: 3 * time.Second, dial: 3 * time.Second, hello: 3 * time.Second,
 		idle: time.Second, silence: 3 * time.Second, write: 3 * time.Second,
 		firstPause: 50 * time.Millisecond, maxPause: 2 * time.Second, slowPause: 10 * time.Second,
-		stale: time.Second, drain: 250 * time.Millisecond,
+		stale: time.Second, quiet: time.Minute, drain: 250 * time.Millisecond,
 		unanswered: time.Minute, gone: time.Hour,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -34,6 +35,8 @@ type peer struct {
 	since     time.Time        // mu: when the link came or went
 	met       time.Time        // mu: when it was last connected
 	fault     error            // mu: why there is no link; nil if there is, or nothing was tried yet
+	said      int              // mu: how often its coming or going was logged since saidSince
+	saidSince time.Time        // mu
 }
 
 // errSelf and errTwin end a connection that is not needed.
@@ -134,7 +137,6 @@ func (t *Transport) visit(p *peer) error {
 		_ = raw.Close()
 		return err
 	}
-	t.options.Log.Info("peer connected", "peer", p.name, "address", c.remote.address.String())
 	err = c.run()
 	t.part(p)
 	return fmt.Errorf("the connection has ended: %w", err)
@@ -218,6 +220,7 @@ func (t *Transport) meet(p *peer, c *conn) error {
 	}
 	now := time.Now()
 	p.link, p.fault, p.since, p.met = c, nil, now, now
+	t.sayLocked(p, slog.LevelInfo, "peer connected", "address", c.remote.address.String())
 	return nil
 }
 
@@ -250,7 +253,7 @@ func (t *Transport) absent(p *peer, err error) bool {
 	p.fault = err
 	if p.configured {
 		if first && !p.self && p.twin == nil {
-			t.options.Log.Warn("peer not available, it is tried again and again", "peer", p.name, "error", err)
+			t.sayLocked(p, slog.LevelWarn, "peer not available, it is tried again and again", "error", err)
 		}
 		return false
 	}
@@ -266,9 +269,20 @@ func (t *Transport) absent(p *peer, err error) bool {
 		return true
 	}
 	if first && p.twin == nil {
-		t.options.Log.Info("learned peer not available, it is tried again", "peer", p.name, "error", err)
+		t.sayLocked(p, slog.LevelInfo, "learned peer not available, it is tried again", "error", err)
 	}
 	return false
+}
+
+// sayLocked logs the coming or going of a peer, one that comes and goes all the time for those who look closely only.
+func (t *Transport) sayLocked(p *peer, level slog.Level, text string, about ...any) {
+	if now := time.Now(); now.Sub(p.saidSince) > t.timing.quiet {
+		p.said, p.saidSince = 0, now
+	}
+	if p.said++; p.said > maxSaid {
+		level = slog.LevelDebug
+	}
+	t.options.Log.Log(context.Background(), level, text, append([]any{"peer", p.name}, about...)...)
 }
 
 // unknown reports whether a peer has only been heard of, never met, or is not needed: it is tried less often.

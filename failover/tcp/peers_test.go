@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -295,3 +296,64 @@ func TestLearnsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestLog: what comes and goes is said, a peer that is away once, and one that comes and goes all the time not for ever.
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFabric()
+		var text lines
+		a := startWith(t, f, ipA, tcp.Options{Peers: []string{atB}, Log: slog.New(slog.NewTextHandler(&text, nil))})
+		pass(10 * time.Minute)
+		if got := text.count("peer not available"); got != 1 {
+			t.Errorf("a peer that is not there was said to be away %d times", got)
+		}
+		b := start(t, f, ipB)
+		pass(5 * time.Second)
+		if got := text.count("peer connected"); got != 1 {
+			t.Errorf("its coming was said %d times", got)
+		}
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		pass(5 * time.Second)
+		if got := text.count("peer not available"); got != 2 {
+			t.Errorf("its going was not said, %d", got)
+		}
+		before := text.count(`msg="peer`)
+		for range 30 {
+			b := start(t, f, ipB, atA)
+			pass(time.Second)
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			pass(time.Second)
+		}
+		if got := text.count(`msg="peer`) - before; got < 2 || got > 10 {
+			t.Errorf("a minute of coming and going cost %d lines", got)
+		}
+		if !strings.Contains(text.String(), "connection refused") {
+			t.Errorf("the reason is missing:\n%s", text.String())
+		}
+		_ = a.Close()
+	})
+}
+
+// lines is what was logged.
+type lines struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lines) count(text string) int { return strings.Count(l.String(), text) }

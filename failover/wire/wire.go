@@ -132,6 +132,7 @@ func check(d *failoverv1.Datagram) error {
 		checkList("about.voters", about.GetVoters().GetNodeIds()),
 		checkStamp("about.voters.stamp", about.GetVoters().GetStamp()),
 		checkOptionalID("about.address", about.GetAddress()),
+		checkAddresses(about.GetHearsAddress()),
 		checkPause(about.GetPause()),
 	)
 	switch {
@@ -222,6 +223,18 @@ func checkPause(p *failoverv1.Pause) error {
 		return fmt.Errorf("about.pause.counter is %d", p.GetCounter())
 	}
 	return checkID("about.pause.node_id", p.GetNodeId())
+}
+
+func checkAddresses(addresses []string) error {
+	if len(addresses) > MaxNodes {
+		return fmt.Errorf("about.hears_address has %d entries, at most %d", len(addresses), MaxNodes)
+	}
+	for _, address := range addresses {
+		if err := checkOptionalID("about.hears_address", address); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkOptionalID(field, id string) error {
