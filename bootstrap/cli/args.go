@@ -15,7 +15,7 @@ import (
 
 // Usage is the line that every error of the command line ends with.
 const Usage = "usage: bootstrap [-Dkey=value] [-agent:NAME[=OPTIONS]] [-cp FOLDER[:FOLDER]] [-Xmx512m] " +
-	"[-configcheck] [bootstrap.properties | COMMAND ...]"
+	"[-witness] [-configcheck] [bootstrap.properties] [-- PROGRAM ARGS | COMMAND ...]"
 
 // ToolOptions is the environment variable whose options stand before those of the command line.
 const ToolOptions = "BOOTSTRAP_TOOL_OPTIONS"
@@ -41,6 +41,11 @@ type Args struct {
 	File string
 
 	Version, Help, ConfigCheck bool
+	// Witness: the node only votes.
+	Witness bool
+
+	// Program is a program and its arguments that are the workload: what stands behind --.
+	Program []string
 
 	// Warnings name the options that mean something to a JVM only.
 	Warnings []string
@@ -54,7 +59,7 @@ type Agent struct{ Name, Options string }
 // double quotes. The error joins all that was wrong and ends with Usage.
 func Parse(args []string, toolOptions string) (Args, error) {
 	var p parser
-	words, err := splitQuoted(toolOptions)
+	words, err := config.SplitWords(toolOptions)
 	if err != nil {
 		p.fault("%s: %w", ToolOptions, err)
 	}
@@ -89,6 +94,8 @@ func (p *parser) parse() {
 			// An unset variable in quotes.
 		case p.args.Command != "":
 			p.commandWord(word)
+		case word == "--" && !p.onlyOptions:
+			p.program()
 		case strings.HasPrefix(word, "-"):
 			if !p.shared(word) {
 				p.option(word)
@@ -159,6 +166,10 @@ func (p *parser) switchOn(word string) {
 		p.args.ConfigCheck = true
 	case "-failover", "--failover":
 		p.failover()
+	case "-witness", "--witness":
+		// A witness is there for the election, so it needs no profiler's file to say so.
+		p.args.Witness = true
+		p.failover()
 	default:
 		p.fault("unknown option %s", word)
 	}
@@ -180,6 +191,14 @@ func (p *parser) word(word string) {
 		p.args.File = word
 	default:
 		p.args.Command = word
+	}
+}
+
+// program takes the rest of the command line as the workload, as it is.
+func (p *parser) program() {
+	p.args.Program, p.words = p.words, nil
+	if len(p.args.Program) == 0 || p.args.Program[0] == "" {
+		p.fault("-- needs a program behind it: bootstrap bootstrap.properties -- PROGRAM ARGS")
 	}
 }
 
@@ -278,39 +297,4 @@ func onlyForJVM(word string) bool {
 		}
 	}
 	return false
-}
-
-// splitQuoted splits as a JVM does: a quote may begin and end within a word and is not part of it; there is no
-// way to escape one.
-func splitQuoted(text string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	var quote rune
-	inWord := false
-	for _, r := range text {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote != 0:
-			word.WriteRune(r)
-		case r == '"' || r == '\'':
-			quote, inWord = r, true
-		case unicode.IsSpace(r):
-			if inWord {
-				words = append(words, word.String())
-				word.Reset()
-			}
-			inWord = false
-		default:
-			word.WriteRune(r)
-			inWord = true
-		}
-	}
-	if quote != 0 {
-		return nil, fmt.Errorf("a quote %c is not closed", quote)
-	}
-	if inWord {
-		words = append(words, word.String())
-	}
-	return words, nil
 }

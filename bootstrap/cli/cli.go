@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/understudy-ha/understudy/bootstrap/command"
 	"github.com/understudy-ha/understudy/bootstrap/config"
 )
 
@@ -38,6 +39,9 @@ type Process struct {
 
 // Main runs the command line until it is done or ctx ends, which is a clean stop, and returns the exit code.
 func Main(ctx context.Context, p Process) int {
+	if len(p.Args) > 0 && p.Args[0] == command.ShimArgument {
+		return command.ShimMain()
+	}
 	err := p.dispatch(ctx)
 	if err == nil {
 		return exitOK
@@ -84,12 +88,21 @@ flight, and one of them goes on when the master is gone.
   -cp FOLDER[:FOLDER]    where configuration files are looked for; default config, then the working folder
   -Xmx512m               soft limit of the memory
   --failover             as profiler.plugin.factory=failover
+  -witness               votes in a cluster with failover.members, never leads; needs no adapter and no mirror
   -configcheck           reads and checks the configuration, starts nothing
+  -- PROGRAM ARGS        runs a program while this node is master, in place of an adapter; as workload.command
   -version  -help
 
 Commands for a running node (of the same data.dir; -D and -cp as above):
 
-  status [-o json]       who leads, and how this node is
+  status                 who leads, how this node is, and who hears whom
+  handover [NODE]        make another node the master: the work is finished first (--timeout 30s)
+  pause, resume          let nobody be promoted in the whole cluster, and end that
+  members list           who votes; add NODE, remove NODE, replace OLD NEW change it, on the master
+  failed list            the messages that wait for an operator; show, retry, drop ID (retry and drop on the master)
+  takeovers              this node's changes of role, and how each went; the node need not run
+
+Each takes -o json.
 
 Options can also stand in the environment variable ` + ToolOptions + `.
 Exit codes: 0 clean stop, 2 wrong command line or configuration, 1 everything else.
@@ -111,13 +124,25 @@ func (p Process) subcommand(ctx context.Context, args Args) error {
 		}
 		return cfg.DataDir, nil
 	}
-	root.AddCommand(newStatusCommand(dataDir)) //nolint:contextcheck // it gets ctx from ExecuteContext
+	root.AddCommand(commands(dataDir)...) //nolint:contextcheck // they get ctx from ExecuteContext
 	if cmd, _, err := root.Find([]string{args.Command}); err != nil || cmd == root {
-		return usageError{fmt.Errorf("unknown command %q; there is: status\n%s", args.Command, Usage)}
+		var names []string
+		for _, c := range root.Commands() {
+			names = append(names, c.Name())
+		}
+		return usageError{fmt.Errorf("unknown command %q; there are: %s\n%s", args.Command, strings.Join(names, ", "), Usage)}
 	}
 	return root.ExecuteContext(ctx)
 }
 
+// commands are all subcommands; dataDir is the data folder of the node that is meant.
+func commands(dataDir func() (string, error)) []*cobra.Command {
+	return []*cobra.Command{
+		newStatusCommand(dataDir), newHandoverCommand(dataDir), newPauseCommand(dataDir), newResumeCommand(dataDir),
+		newMembersCommand(dataDir), newTakeoversCommand(dataDir), newFailedCommand(dataDir), newKeygenCommand(),
+	}
+}
+
 func loadOptions(args Args) config.Options {
-	return config.Options{File: args.File, Search: args.Search, Defines: args.Defines, Factories: args.Factories}
+	return config.Options{File: args.File, Search: args.Search, Defines: args.Defines, Factories: args.Factories, Witness: args.Witness, Program: args.Program}
 }

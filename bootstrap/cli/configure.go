@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
 	"github.com/understudy-ha/understudy/bootstrap/components"
@@ -31,6 +32,7 @@ func (p Process) configure(ctx context.Context, args Args) (*setup, error) {
 	faults := []error{err}
 
 	s.weave = profiler.DefaultWeave()
+	faults = append(faults, s.checkPrograms(), s.checkWitness(), s.checkProgram())
 	if cfg.WeaveFile != "" {
 		weave, warnings, err := readWeave(cfg.WeaveFile)
 		s.weave = weave
@@ -58,6 +60,39 @@ func (p Process) configure(ctx context.Context, args Args) (*setup, error) {
 	return s, nil
 }
 
+// checkPrograms sees that the programs of hooks and checks are there, while nothing has been started.
+func (s *setup) checkPrograms() error {
+	var faults []error
+	for key, words := range map[string][]string{"hooks.on.role": s.cfg.RoleHook, "failover.check": s.cfg.Check.Command} {
+		if len(words) == 0 {
+			continue
+		}
+		if _, err := exec.LookPath(words[0]); err != nil && !errors.Is(err, exec.ErrDot) {
+			faults = append(faults, fmt.Errorf("%s: %s: %w", s.cfg.Origin(key), key, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// checkWitness is about a node that only votes.
+func (s *setup) checkWitness() error {
+	if !s.cfg.Witness {
+		return nil
+	}
+	var faults []error
+	if s.cfg.ClusterName == "" {
+		faults = append(faults, errors.New("cluster.name: a witness has no adapter to take the cluster's name from; set what the other "+
+			"nodes have, by default the id of their adapter"))
+	}
+	if s.cfg.FailoverMembers == 0 {
+		faults = append(faults, errors.New("failover.members: without it nobody votes, so a witness is of no use; set what the other nodes have"))
+	}
+	if len(s.cfg.Factories) == 0 {
+		faults = append(faults, errors.New("profiler.plugin.factory: a witness takes part in an election; set it to failover, or start with -witness"))
+	}
+	return errors.Join(faults...)
+}
+
 func readWeave(file string) (profiler.Weave, []string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -83,7 +118,7 @@ func (s *setup) checkComponents(ctx context.Context) error {
 // cluster is the name under which this node's datagrams go out: by default the adapter's id, so that two
 // installations on one network stay strangers.
 func (s *setup) cluster() string {
-	if s.cfg.ClusterName != "" {
+	if s.cfg.ClusterName != "" || s.adapter == nil {
 		return s.cfg.ClusterName
 	}
 	return s.adapter.ID

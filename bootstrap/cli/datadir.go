@@ -10,6 +10,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/google/uuid"
+
+	"github.com/understudy-ha/understudy/bootstrap/config"
 )
 
 // dataDir is a node's own folder: its id, its control socket and what its plugins keep.
@@ -42,7 +44,7 @@ func (d *dataDir) nodeID(given string) (string, error) {
 	if given != "" {
 		return given, nil
 	}
-	file := filepath.Join(d.path, "node-id")
+	file := filepath.Join(d.path, config.NodeIDFile)
 	content, err := os.ReadFile(file)
 	if err == nil {
 		id := strings.TrimSpace(string(content))
@@ -59,7 +61,7 @@ func (d *dataDir) nodeID(given string) (string, error) {
 		host = "node"
 	}
 	id := host + "-" + uuid.NewString()[:8]
-	if err := os.WriteFile(file, []byte(id+"\n"), 0o600); err != nil {
+	if err := writeFile(file, []byte(id+"\n")); err != nil {
 		return "", fmt.Errorf("node.id: %w", err)
 	}
 	return id, nil

@@ -52,6 +52,15 @@ func (s *setup) plan(inLib []string) []*pluginProcess {
 			list = append(list, &pluginProcess{name: name, options: options})
 		}
 	}
+	if s.cfg.Witness {
+		// Hooks have no adapter to hang on, and there is nothing to mirror.
+		for _, name := range s.cfg.Factories {
+			if name != mirrorPlugin {
+				add(name, "")
+			}
+		}
+		return list
+	}
 	for _, a := range s.args.Agents {
 		add(a.Name, a.Options)
 	}

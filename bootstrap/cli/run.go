@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,13 @@ func (p Process) run(ctx context.Context, args Args) (err error) {
 		for _, warning := range s.warnings {
 			fmt.Fprintln(p.Stdout, "warning:", warning)
 		}
-		_, err := fmt.Fprintf(p.Stdout, "configuration is sound: adapter %s (%s), cluster %s\n", s.adapter.ID, s.adapter.File, s.cluster())
+		what := "a witness without an adapter"
+		if program, ok := s.programConfig(); ok {
+			what = fmt.Sprintf("program %q", program.Command)
+		} else if s.adapter != nil {
+			what = fmt.Sprintf("adapter %s (%s)", s.adapter.ID, s.adapter.File)
+		}
+		_, err := fmt.Fprintf(p.Stdout, "configuration is sound: %s, cluster %s\n", what, s.cluster())
 		return err
 	}
 	if args.MemoryLimit > 0 {
@@ -63,8 +70,14 @@ type runner struct {
 	log     *slog.Logger
 	plugins *plugins
 	weaver  *profiler.Weaver
+	// gated: there is an election.
+	gated bool
+	// program is the workload of now, if that is one.
+	program atomic.Pointer[program]
 	// node is set when there is one; log lines come before it.
 	node atomic.Pointer[host.Node]
+	// engine is the adapter of now and its store of failed messages.
+	engine engine
 }
 
 // attrs are on each log line.
@@ -94,19 +107,13 @@ func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 	if err := r.plugins.introduce(ctx, premain, r.log); err != nil {
 		return unlessStopped(ctx, err)
 	}
-	gated := r.plugins.election(nil) != nil
-	if gated && !r.setup.weave.HasKind(profiler.KindAdapter) {
-		return usageError{fmt.Errorf("%s: the AdapterAspect is not woven, so nothing would hold the start back until this node "+
-			"is promoted; add it, or remove profiler.plugin.factory", r.setup.cfg.WeaveFile)}
+	r.gated = r.plugins.election(nil) != nil
+	if err := r.checkGate(); err != nil {
+		return err
 	}
-	if !gated {
-		r.warn("no profiler.plugin.factory with an election is set: this node starts at once and alone, without failover")
-	}
-	if gated && r.plugins.mirror() == nil {
-		r.warn("there is no cachesync plugin: messages in flight are not mirrored")
-	}
+	r.warnAboutLacks()
 	r.weaver = r.plugins.weaver(r.setup.weave, r.log)
-	node := r.newNode(gated)
+	node := r.newNode(takeovers{filepath.Join(dir.path, takeoversFolder)})
 	r.node.Store(node)
 	if err := r.plugins.attach(ctx, node, premain); err != nil {
 		return unlessStopped(ctx, err)
@@ -117,6 +124,34 @@ func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 	}
 	defer func() { err = errors.Join(err, control.Close()) }()
 	return r.live(ctx, node)
+}
+
+// checkGate refuses to start a node that would not wait for its promotion.
+func (r *runner) checkGate() error {
+	switch {
+	case r.setup.cfg.Witness && !r.gated:
+		return usageError{errors.New("profiler.plugin.factory: none of the plugins holds an election, so there is nothing for a witness to vote in")}
+	case r.gated && !r.setup.cfg.Witness && !r.setup.weave.HasKind(profiler.KindAdapter):
+		return usageError{fmt.Errorf("%s: the AdapterAspect is not woven, so nothing would hold the start back until this node "+
+			"is promoted; add it, or remove profiler.plugin.factory", r.setup.cfg.WeaveFile)}
+	}
+	return nil
+}
+
+// warnAboutLacks says loudly what this node has to do without.
+func (r *runner) warnAboutLacks() {
+	cfg := r.setup.cfg
+	if !r.gated {
+		r.warn("no profiler.plugin.factory with an election is set: this node starts at once and alone, without failover")
+		return
+	}
+	if r.plugins.mirror() == nil && !cfg.Witness && !cfg.Workload.Enabled() {
+		r.warn("there is no cachesync plugin: messages in flight are not mirrored")
+	}
+	if cfg.FailoverKeyFile == "" && cfg.Properties()["failover.wire"] != "interlok" {
+		r.warn("failover.key.file is not set: NOTHING IS AUTHENTICATED, whoever can send to this node's network can take part in the " +
+			"election; bootstrap keygen makes a key")
+	}
 }
 
 // unlessStopped is the error of a start; one that the order to stop has cut short is a clean stop.
@@ -154,41 +189,100 @@ func (r *runner) warn(text string) {
 func (r *runner) premain() contract.Premain {
 	properties := r.setup.cfg.Properties()
 	properties["node.id"], properties["cluster.name"] = r.nodeID, r.setup.cluster()
-	return contract.Premain{
-		NodeID: r.nodeID, Cluster: r.setup.cluster(), DataDir: r.setup.cfg.DataDir,
-		Properties: properties, AdapterDigest: r.setup.adapter.Digest,
+	if r.setup.cfg.Witness {
+		properties["failover.witness"] = r.nodeID
 	}
+	premain := contract.Premain{
+		NodeID: r.nodeID, Cluster: r.setup.cluster(), DataDir: r.setup.cfg.DataDir, Properties: properties,
+	}
+	if r.setup.adapter != nil {
+		premain.AdapterDigest = r.setup.adapter.Digest
+	}
+	if program, ok := r.setup.programConfig(); ok {
+		premain.AdapterDigest = programDigest(program)
+	}
+	return premain
 }
 
-func (r *runner) newNode(gated bool) *host.Node {
+func (r *runner) newNode(reports takeovers) *host.Node {
 	cfg := r.setup.cfg
-	var liveness *host.LivenessConfig
-	if cfg.FailoverEvidence == config.ToggleOn {
-		liveness = &host.LivenessConfig{
+	opt := host.Options{
+		NodeID: r.nodeID, Cluster: r.setup.cluster(), Witness: cfg.Witness,
+		Build:    r.build,
+		Failover: r.gated, Mirror: r.gated && r.plugins.mirror() != nil,
+		Delay: cfg.FailoverDelay, Patience: time.Duration(cfg.FailoverRetries) * cfg.FailoverDelay, StopTimeout: cfg.StopTimeout,
+		Check: r.check(), Hook: r.hook(),
+		Changed: func(c host.Change) {
+			if err := reports.keep(c); err != nil {
+				r.log.Warn("a takeover report could not be written", "error", err)
+			}
+		},
+		Log: r.log, Clock: host.Boottime, Now: time.Now,
+	}
+	if r.setup.adapter != nil {
+		opt.AdapterID = r.setup.adapter.ID
+		opt.Lifecycle = r.weaver.Lifecycle(profiler.KindAdapter, r.setup.adapter.ID, "adapter")
+	}
+	if program, ok := r.setup.programConfig(); ok {
+		opt.AdapterID = programID(program)
+		opt.Lifecycle = r.weaver.Lifecycle(profiler.KindAdapter, opt.AdapterID, "adapter")
+	}
+	// Nobody waits for the death of a witness.
+	if cfg.FailoverEvidence == config.ToggleOn && !cfg.Witness {
+		opt.Liveness = &host.LivenessConfig{
 			Listen: cfg.FailoverLiveness, Interface: cfg.FailoverInterface, Group: cfg.Properties()["failover.group"],
 		}
 	}
-	return host.New(host.Options{
-		NodeID: r.nodeID, Cluster: r.setup.cluster(), AdapterID: r.setup.adapter.ID,
-		Build:     r.build,
-		Lifecycle: r.weaver.Lifecycle(profiler.KindAdapter, r.setup.adapter.ID, "adapter"),
-		Failover:  gated, Mirror: gated && r.plugins.mirror() != nil,
-		Delay: cfg.FailoverDelay, Patience: time.Duration(cfg.FailoverRetries) * cfg.FailoverDelay, StopTimeout: cfg.StopTimeout,
-		Liveness: liveness,
-		Log:      r.log, Clock: host.Boottime, Now: time.Now,
-	})
+	return host.New(opt)
 }
 
-// build makes the adapter of one mastership, with components of its own.
+// check is failover.check.
+func (r *runner) check() *host.CheckConfig {
+	c := r.setup.cfg.Check
+	if !c.Enabled() || r.setup.cfg.Witness {
+		return nil
+	}
+	check := &host.CheckConfig{
+		Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall, Cooldown: c.Cooldown, OnlyMaster: c.On == config.CheckMaster,
+	}
+	if c.URL != "" {
+		check.Probe = host.URLProbe(c.URL)
+		return check
+	}
+	env := []string{"UNDERSTUDY_NODE_ID=" + r.nodeID, "UNDERSTUDY_CLUSTER=" + r.setup.cluster()}
+	check.Probe = host.CommandProbe(c.Command, env, r.log)
+	return check
+}
+
+// hook is hooks.on.role.
+func (r *runner) hook() *host.HookConfig {
+	words := r.setup.cfg.RoleHook
+	if len(words) == 0 {
+		return nil
+	}
+	return &host.HookConfig{
+		Run: host.CommandHook(words, r.nodeID, r.setup.cluster(), r.log), Timeout: r.setup.cfg.HookTimeout,
+	}
+}
+
+// build makes the workload of one mastership: a program, or the adapter with components of its own.
 func (r *runner) build() (host.Workload, error) {
+	if program, ok := r.setup.programConfig(); ok {
+		return r.buildProgram(program)
+	}
 	factory, err := r.setup.factory(r.log)
 	if err != nil {
 		return nil, err
 	}
-	a, err := adapter.New(r.setup.adapter, factory, r.weaver, r.log, adapter.Options{})
+	options, err := r.engineOptions()
 	if err != nil {
 		return nil, errors.Join(err, factory.Close(context.Background()))
 	}
+	a, err := adapter.New(r.setup.adapter, r.node.Load().Guard(factory), r.weaver, r.log, options)
+	if err != nil {
+		return nil, errors.Join(err, factory.Close(context.Background()))
+	}
+	r.engine.adapter.Store(a)
 	return workload{Adapter: a, factory: factory}, nil
 }
 
@@ -197,6 +291,9 @@ type workload struct {
 	*adapter.Adapter
 	factory *components.Factory
 }
+
+// Resumes implements host.Resumer: an adapter's messages wait at the gate.
+func (w workload) Resumes() bool { return true }
 
 func (w workload) Close(ctx context.Context) error {
 	return errors.Join(w.Adapter.Close(ctx), w.factory.Close(ctx))

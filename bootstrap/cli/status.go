@@ -1,122 +1,206 @@
 package cli
 
 import (
-	"context"
+	"cmp"
 	"fmt"
 	"io"
-	"sort"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/understudy-ha/understudy/bootstrap/management"
 	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
 	controlv1 "github.com/understudy-ha/understudy/proto/gen/understudy/control/v1"
 	failoverv1 "github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1"
 )
 
-// statusTimeout bounds a question to a running node.
-const statusTimeout = 5 * time.Second
-
 func newStatusCommand(dataDir func() (string, error)) *cobra.Command {
-	var output string
+	var output outputFlag
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "who leads, and how this node is",
 		Long:  "Asks the node that runs on this machine with the same data.dir. Every node answers, whatever its role.",
-		Args:  cobra.NoArgs,
+		Args:  argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usageError{fmt.Errorf("-o %s: want text or json", output)}
+			if err := output.check(); err != nil {
+				return err
 			}
-			dir, err := dataDir()
-			if err != nil {
-				return usageError{err}
-			}
-			conn, err := management.Dial(controlSocket(dir))
+			s, err := askStatus(cmd.Context(), dataDir)
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), statusTimeout)
-			defer cancel()
-			s, err := controlv1.NewControlServiceClient(conn).Status(ctx, &controlv1.StatusRequest{})
-			if err != nil {
-				return fmt.Errorf("ask for the status: %w", err)
-			}
-			if output == "json" {
-				text, err := protojson.MarshalOptions{Multiline: true, EmitUnpopulated: true}.Marshal(s)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), string(text))
-				return err
+			if output.json() {
+				return writeJSON(cmd.OutOrStdout(), s)
 			}
 			return printStatus(cmd.OutOrStdout(), s)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	output.add(cmd)
 	return cmd
 }
 
+// rows is a table of two columns.
+type rows struct{ *tabwriter.Writer }
+
+func (t rows) row(key, format string, args ...any) {
+	fmt.Fprintf(t, "%s\t%s\n", key, fmt.Sprintf(format, args...))
+}
+
 func printStatus(w io.Writer, s *controlv1.StatusResponse) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(key, format string, args ...any) {
-		fmt.Fprintf(t, "%s\t%s\n", key, fmt.Sprintf(format, args...))
-	}
-	row("node", "%s  (cluster %s, pid %d, up %s, version %s)", s.NodeId, s.Cluster, s.Pid, age(s.UptimeNanos), s.Version)
-	row("role", "%s", roleLine(s))
-	if s.MasterId != "" && s.MasterId != s.NodeId {
-		row("master", "%s", s.MasterId)
-	}
-	if w := s.Election.GetWatched(); w != nil {
-		connected := "not connected: its crash would be noticed by its silence only"
-		if w.Connected {
-			connected = "connected"
-		}
-		row("watched", "%s at %s, %s", w.NodeId, w.Address, connected)
-	}
+	t := rows{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
+	t.row("node", "%s  (cluster %s, pid %d, up %s, version %s)", s.NodeId, s.Cluster, s.Pid, age(s.UptimeNanos), s.Version)
+	t.row("role", "%s", roleLine(s))
 	if s.Reason != "" {
-		row("why", "%s", s.Reason)
+		t.row("why", "%s", s.Reason)
 	}
-	row("phase", "%s", s.Phase)
-	gate := "shut"
-	if s.GateOpen {
-		gate = "open"
-		if s.GateValidNanos > 0 {
-			gate += ", valid for " + age(s.GateValidNanos)
-		}
+	printNode(t, s)
+	if s.Election != nil {
+		printElection(t, s)
 	}
-	row("gate", "%s", gate)
-	row("adapter", "%s  %s", s.AdapterId, s.AdapterState)
-	if m := s.Mirror; m != nil {
-		sync := "not in sync"
-		if m.GetState().GetInSync() {
-			sync = "in sync"
-		}
-		row("mirror", "%s, index %d, %d in flight (%d bytes), %d ids remembered, at %s", sync,
-			m.GetState().GetPosition().GetIndex(), m.Entries, m.Bytes, m.DedupeIds, m.Address)
-	}
-	row("steps", "%d events, %d dropped", s.StepEvents, s.StepEventsDropped)
+	printWork(t, s)
 	for _, warning := range s.Warnings {
-		row("warning", "%s", warning)
+		t.row("warning", "%s", warning)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	printWorkflows(w, s.Workflows)
 	printPeers(w, s)
+	printMatrix(w, s)
 	printPlugins(w, s.Plugins)
 	return nil
 }
 
+// printNode is what the host knows of itself.
+func printNode(t rows, s *controlv1.StatusResponse) {
+	if s.MasterId != "" && s.MasterId != s.NodeId {
+		t.row("master", "%s", s.MasterId)
+	}
+	t.row("phase", "%s", s.Phase)
+	gate := "shut"
+	switch {
+	case s.GateOpen && s.GateValidNanos > 0:
+		gate = "open, valid for " + age(s.GateValidNanos)
+	case s.GateOpen:
+		gate = "open"
+	case s.GateLapsed:
+		gate = "SHUT: the lease lapsed " + age(-s.GateValidNanos) + " ago; the work waits for it to come back in this term"
+	}
+	t.row("gate", "%s", gate)
+	if !s.Alone && !s.CanLead && s.Role != failoverv1.Role_ROLE_MASTER {
+		t.row("stands", "not for election: %s", s.CannotLead)
+	}
+	if s.Stalls > 0 {
+		t.row("stalls", "%d times this process did not run when it should have", s.Stalls)
+	}
+}
+
+// printElection is what the election knows.
+func printElection(t rows, s *controlv1.StatusResponse) {
+	e := s.Election
+	if e.Paused {
+		t.row("PAUSED", "NOBODY IS PROMOTED, whatever happens; %s said so; bootstrap resume ends it", e.PausedBy)
+	}
+	if e.Observer {
+		t.row("observer", "this node takes part, says what it would do, and never acts")
+	}
+	if e.Witness {
+		t.row("witness", "this node votes, and never leads")
+	}
+	printQuorum(t, e.Quorum, s.Role)
+	if len(e.Order) > 0 {
+		t.row("order", "%s", strings.Join(e.Order, ", "))
+	}
+	if o := e.Takeover; o != nil {
+		line := fmt.Sprintf("%s; detection %s, wait %s, claim %s", o.Cause, fine(o.DetectionNanos), fine(o.WaitNanos), fine(o.ClaimNanos))
+		if after := termText(o.After); after != "" {
+			line += ", after term " + after
+		}
+		t.row("takeover", "%s", line)
+	}
+	if w := e.Watched; w != nil {
+		connected := "not connected: its crash would be noticed by its silence only"
+		if w.Connected {
+			connected = "connected"
+		}
+		t.row("watched", "%s at %s, %s", w.NodeId, w.Address, connected)
+	}
+	sealed := "NOT AUTHENTICATED: failover.key.file is not set"
+	if e.Sealed {
+		sealed = "authenticated"
+	}
+	t.row("network", "%s, %s; %d sent, %d received", e.Transport, sealed, e.Sent, e.Received)
+	if dropped := dropLine(e.Dropped); dropped != "" {
+		t.row("dropped", "%s", dropped)
+	}
+}
+
+func printQuorum(t rows, q *failoverv1.Quorum, role failoverv1.Role) {
+	if q == nil {
+		return
+	}
+	if len(q.Voters) == 0 {
+		t.row("quorum", "not born yet: %d voters are enrolled when they first meet", q.Members)
+	} else {
+		t.row("quorum", "%d of %d voters: %s", len(q.Voters)/2+1, len(q.Voters), strings.Join(q.Voters, ", "))
+	}
+	switch {
+	case role != failoverv1.Role_ROLE_MASTER:
+	case q.LeaseNanos > 0:
+		t.row("lease", "a majority has given it for another %s", age(q.LeaseNanos))
+	default:
+		t.row("lease", "LAPSED: no majority has been heard in time")
+	}
+	if !q.Voter && len(q.Voters) > 0 {
+		t.row("vote", "this node has none; bootstrap members add or replace on the master gives it one")
+	} else if q.Withheld != "" {
+		t.row("vote", "withheld: %s", q.Withheld)
+	}
+}
+
+// dropLine gives the causes for which datagrams were dropped, the most frequent first.
+func dropLine(dropped map[string]uint64) string {
+	causes := slices.SortedFunc(maps.Keys(dropped), func(a, b string) int {
+		return cmp.Or(cmp.Compare(dropped[b], dropped[a]), strings.Compare(a, b))
+	})
+	var parts []string
+	for _, cause := range causes {
+		if dropped[cause] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", dropped[cause], cause))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// printWork is the workload and its mirror.
+func printWork(t rows, s *controlv1.StatusResponse) {
+	if s.Program != nil {
+		printProgram(t, s.Program)
+	} else if s.AdapterId != "" {
+		t.row("adapter", "%s  %s", s.AdapterId, s.AdapterState)
+	}
+	if m := s.Mirror; m != nil {
+		sync := "not in sync"
+		if m.GetState().GetInSync() {
+			sync = "in sync"
+		}
+		t.row("mirror", "%s, index %d, %d in flight (%d bytes), %d ids remembered, at %s", sync,
+			m.GetState().GetPosition().GetIndex(), m.Entries, m.Bytes, m.DedupeIds, m.Address)
+	}
+	t.row("steps", "%d events, %d dropped", s.StepEvents, s.StepEventsDropped)
+}
+
 func roleLine(s *controlv1.StatusResponse) string {
 	line := roleName(s.Role)
-	if s.Role == failoverv1.Role_ROLE_UNSPECIFIED {
+	switch {
+	case s.Alone:
 		return "none: this node runs without failover"
+	case s.Role == failoverv1.Role_ROLE_UNSPECIFIED:
+		return "none: the failover plugin does not answer"
 	}
 	if term := termText(s.Term); term != "" {
 		line += ", term " + term
@@ -161,20 +245,37 @@ func printWorkflows(w io.Writer, workflows []*controlv1.WorkflowStatus) {
 	_ = t.Flush()
 }
 
+// peerRole is a peer's role, with what keeps it from leading.
+func peerRole(p *failoverv1.PeerStatus) string {
+	role := roleName(p.Role)
+	switch {
+	case p.Witness:
+		role = "witness"
+	case p.Observer:
+		role += " (observes)"
+	case !p.CanLead && p.Role != failoverv1.Role_ROLE_MASTER:
+		role += " (cannot lead)"
+	}
+	return role
+}
+
 func printPeers(w io.Writer, s *controlv1.StatusResponse) {
-	type peer struct{ role, heard, mirror string }
+	type peer struct{ role, heard, priority, mirror, acknowledged string }
 	peers := map[string]*peer{}
 	get := func(id string) *peer {
 		if peers[id] == nil {
-			peers[id] = &peer{role: "-", heard: "-", mirror: "-"}
+			peers[id] = &peer{role: "-", heard: "-", priority: "-", mirror: "-", acknowledged: "-"}
 		}
 		return peers[id]
 	}
 	for _, p := range s.GetElection().GetPeers() {
 		q := get(p.NodeId)
-		q.role, q.heard = roleName(p.Role), age(p.AgeNanos)+" ago"
-		if !p.CanLead {
-			q.role += " (cannot lead)"
+		q.role, q.heard, q.priority = peerRole(p), age(p.AgeNanos)+" ago", strconv.Itoa(int(p.Priority))
+		if p.AcknowledgedNanos != nil {
+			q.acknowledged = age(p.GetAcknowledgedNanos()) + " ago"
+		}
+		if p.MirrorInSync {
+			q.mirror = "in sync"
 		}
 	}
 	for _, p := range s.GetMirror().GetPeers() {
@@ -184,23 +285,18 @@ func printPeers(w io.Writer, s *controlv1.StatusResponse) {
 			q.mirror = fmt.Sprintf("in sync, %d behind", p.LagEntries)
 		case p.Connected:
 			q.mirror = "connected"
-		default:
+		case q.mirror == "-":
 			q.mirror = "not connected"
 		}
 	}
 	if len(peers) == 0 {
 		return
 	}
-	ids := make([]string, 0, len(peers))
-	for id := range peers {
-		ids = append(ids, id)
-	}
-	sort.Strings(ids)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nPEER\tROLE\tHEARD\tMIRROR")
-	for _, id := range ids {
+	fmt.Fprintln(t, "\nPEER\tROLE\tHEARD\tPRIORITY\tMIRROR\tACKNOWLEDGED")
+	for _, id := range slices.Sorted(maps.Keys(peers)) {
 		p := peers[id]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", id, p.role, p.heard, p.mirror)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", id, p.role, p.heard, p.priority, p.mirror, p.acknowledged)
 	}
 	_ = t.Flush()
 }

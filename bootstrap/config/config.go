@@ -30,6 +30,10 @@ type Options struct {
 	Defines []Define
 	// Factories are added to those of profiler.plugin.factory, if they are not among them already.
 	Factories []string
+	// Witness: this node only votes, and needs no adapter.
+	Witness bool
+	// Program is a program and its arguments that are the workload, in place of workload.command.
+	Program []string
 }
 
 // LogFormat is how log lines are written.
@@ -100,8 +104,23 @@ type Config struct {
 	// that; empty is a free port on the interface.
 	FailoverEvidence Toggle
 	FailoverLiveness string
+	// FailoverMembers is how many voters are enrolled when the cluster is born; 0 for no quorum.
+	FailoverMembers int
+	// FailoverKeyFile is an absolute path; empty if nothing is authenticated.
+	FailoverKeyFile string
+	// Witness: this node votes and never leads. AdapterFile may be empty then.
+	Witness bool
+
+	Check Check
+	// RoleHook is a program and its arguments, run at each change of role; nil for none. HookTimeout is how long it
+	// may run.
+	RoleHook    []string
+	HookTimeout time.Duration
 
 	CacheSyncEnabled Toggle
+
+	// Workload is a program that runs in place of an adapter. With one AdapterFile is empty.
+	Workload Workload
 
 	settings map[string]setting
 }
@@ -141,8 +160,10 @@ func Load(options Options) (*Config, []string, error) {
 	l.merge()
 	l.check()
 	l.addFactories(options.Factories)
-	l.resolvePaths()
+	l.resolveWorkload(options.Program)
+	l.resolvePaths(options.Witness)
 	l.crossCheck()
+	l.crossCheckElection()
 	return l.config, l.warningTexts(), l.fault()
 }
 
@@ -165,6 +186,8 @@ type loader struct {
 	entries  []entry
 	faults   []remark
 	warnings []remark
+	// reported are the aliases that have been reported.
+	reported []string
 }
 
 func newLoader(options Options) (*loader, error) {

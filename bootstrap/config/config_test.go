@@ -99,6 +99,10 @@ func TestDefaults(t *testing.T) {
 		"cachesync.enabled": "auto", "cachesync.group": "230.0.0.1", "cachesync.port": "4446", "cachesync.ttl": "1",
 		"cachesync.mode": "sync", "cachesync.lag.timeout": "2s", "cachesync.dedupe.count": "100000",
 		"cachesync.dedupe.time": "24h",
+		"failover.observe":      "false", "failover.preempt": "false", "failover.socket.mode": "multicast",
+		"failover.wire": "understudy", "failover.check.on": "always", "failover.check.interval": "5s",
+		"failover.check.timeout": "3s", "failover.check.rise": "2", "failover.check.fall": "3",
+		"failover.check.cooldown": "1m", "hooks.timeout": "30s",
 	}
 	if !maps.Equal(properties, want) {
 		t.Errorf("properties:\n%v\nwant:\n%v", properties, want)
@@ -114,7 +118,14 @@ func TestDefaults(t *testing.T) {
 		LogFormat: config.LogText, LogLevel: slog.LevelInfo,
 		StopTimeout: 30 * time.Second, PluginStartTimeout: 10 * time.Second, PluginChecksums: config.ChecksumsEnforce,
 		FailoverDelay: time.Second, FailoverRetries: 5, FailoverEvidence: config.ToggleOn, CacheSyncEnabled: config.ToggleAuto,
+		Check: defaultCheck(), HookTimeout: 30 * time.Second,
 	})
+}
+
+func defaultCheck() config.Check {
+	return config.Check{
+		Interval: 5 * time.Second, Timeout: 3 * time.Second, Rise: 2, Fall: 3, Cooldown: time.Minute, On: config.CheckAlways,
+	}
 }
 
 // checkConfig compares the exported fields.
@@ -138,10 +149,14 @@ func TestEveryField(t *testing.T) {
 			"org.aspectj.weaver.loadtime.configuration=weave.xml",
 			"failover.delay=200ms", "failover.retries=3", "failover.interface=lo", "cachesync.enabled=false",
 			"failover.evidence=false", "failover.liveness.listen=10.0.0.7:4711",
+			"failover.members=3", "failover.key.file=cluster.keys", "failover.check=curl -f 'http://localhost/a b'",
+			"failover.check.on=master", "failover.check.interval=1s", "failover.check.timeout=500", "failover.check.rise=4",
+			"failover.check.fall=5", "failover.check.cooldown=0", "hooks.on.role=/opt/move address", "hooks.timeout=1m",
 			"their.own=x",
 		}, "\n"),
-		"orders.yaml":      "",
-		"config/weave.xml": "",
+		"orders.yaml":         "",
+		"config/cluster.keys": "",
+		"config/weave.xml":    "",
 	}.write(t)
 	c, warnings := mustLoad(t, dir, config.Options{Factories: []string{"metrics", "audit"}})
 	checkLines(t, "warnings", warnings, nil)
@@ -154,10 +169,17 @@ func TestEveryField(t *testing.T) {
 		FailoverDelay: 200 * time.Millisecond, FailoverRetries: 3, FailoverInterface: "lo",
 		FailoverEvidence: config.ToggleOff, FailoverLiveness: "10.0.0.7:4711",
 		CacheSyncEnabled: config.ToggleOff,
+		FailoverMembers:  3, FailoverKeyFile: filepath.Join(dir, "config/cluster.keys"),
+		Check: config.Check{
+			Command: []string{"curl", "-f", "http://localhost/a b"}, Interval: time.Second, Timeout: 500 * time.Millisecond,
+			Rise: 4, Fall: 5, On: config.CheckMaster,
+		},
+		RoleHook: []string{"/opt/move", "address"}, HookTimeout: time.Minute,
 	})
 	properties := c.Properties()
 	for key, want := range map[string]string{
 		"their.own": "x", "cachesync.interface": "lo", "profiler.plugin.factory": "failover,metrics,audit",
+		"failover.key.file": filepath.Join(dir, "config/cluster.keys"),
 	} {
 		if properties[key] != want {
 			t.Errorf("%s: %q, want %q", key, properties[key], want)

@@ -87,6 +87,25 @@ func TestFaults(t *testing.T) {
 			at + "data.dir: DIR/bootstrap.properties is a file; want a folder",
 		}},
 
+		{"a key file that is not there", props("failover.key.file=cluster.keys"), config.Options{}, []string{
+			at + `failover.key.file: "cluster.keys" was not found; looked for DIR/config/cluster.keys, DIR/cluster.keys; bootstrap keygen makes one`,
+		}},
+		{"a key file that is a folder", props("failover.key.file=config"), config.Options{}, []string{
+			at + `failover.key.file: config: is not a regular file; want a key file`,
+		}},
+		{"tcp without its port and peers", props("failover.socket.mode=tcp"), config.Options{}, []string{
+			at + `failover.socket.mode: tcp needs failover.tcp.port`, at + `failover.socket.mode: tcp needs failover.tcp.peers`,
+		}},
+		{"votes in an Interlok cluster", props("failover.wire=interlok", "failover.members=3"), config.Options{}, []string{
+			at + `failover.wire: an Interlok cluster knows no votes; leave failover.members out`,
+		}},
+		{"two positions", props("failover.slave.position=1", "failover.secondary.position=2"), config.Options{}, []string{
+			`bootstrap.properties:2: failover.secondary.position: "2" here, but failover.slave.position, which means the same, is "1" (bootstrap.properties:1); keep one of them`,
+		}},
+		{"a witness of another name", props("failover.witness=w", "node.id=a"), config.Options{Witness: true}, []string{
+			at + `failover.witness: w is the witness, but this node, which was started with -witness, is a`,
+		}},
+
 		{"-D", props("failover.retries=7"), config.Options{Defines: define("failover.retries", "many")}, []string{
 			`-D: failover.retries: "many" is not allowed; want a whole number from 3 to 1000`,
 		}},
@@ -114,6 +133,7 @@ func TestValues(t *testing.T) {
 		noID       = ` is not allowed; want at most 64 letters, digits, dots, dashes and underscores`
 		noPlugin   = ` is not the name of a plugin; want the name of a file in lib.dir, say failover`
 		noAddress  = ` is not an address; want host:port, say 10.0.0.7:0 or [fd00::7]:4447`
+		noPeer     = ` is not a peer; want host:port;host:port, and an IPv6 address in brackets, [fd00::7]:2710`
 		noGroup    = ` is not a multicast group; want an IPv4 address from 224.0.0.0 to 239.255.255.255`
 	)
 	long := strings.Repeat("x", 65)
@@ -157,6 +177,28 @@ func TestValues(t *testing.T) {
 		{"failover.ttl", "256", `"256" is not allowed; want a whole number from 0 to 255`},
 		{"failover.priority", "-5", ""},
 		{"failover.priority", "high", `"high" is not allowed; want a whole number from -2147483648 to 2147483647`},
+		{"failover.members", "", ""},
+		{"failover.members", "3", ""},
+		{"failover.members", "100", `"100" is not allowed; want a whole number from 0 to 99`},
+		{"failover.preempt", "yes", `"yes" is not allowed; want true or false`},
+		{"failover.drift", "5", ""},
+		{"failover.drift", "2.5 %", ""},
+		{"failover.drift", "NaN%", `"NaN%" is not allowed; want a share from 0% to 50%`},
+		{"failover.drift", "51%", `"51%" is not allowed; want a share from 0% to 50%`},
+		{"failover.socket.mode", "jgroups", `"jgroups" is not allowed; want multicast or tcp`},
+		{"failover.tcp.peers", "a:1; [fd00::7]:2 ;", ""},
+		{"failover.tcp.peers", "fd00::7:2710", `"fd00::7:2710"` + noPeer},
+		{"failover.tcp.peers", "a:0", `"a:0"` + noPeer},
+		{"failover.tcp.peers", ":1", `":1"` + noPeer},
+		{"failover.wire", "jgroups", `"jgroups" is not allowed; want understudy or interlok`},
+		{"failover.check", "HTTP://localhost:8080/healthy", ""},
+		{"failover.check", "http:///healthy", `"http:///healthy" is not a URL; want http://host:port/path, or a command`},
+		{"failover.check", "'' -x", `"'' -x" is not a command; want a program and its arguments`},
+		{"failover.check", "a 'b", `"a 'b": a quote ' is not closed`},
+		{"failover.check", "${a}", `"${a}": ${...} is not replaced here; write the value, or give it with -D`},
+		{"failover.check.on", "standby", `"standby" is not allowed; want always or master`},
+		{"failover.check.fall", "0", `"0" is not allowed; want a whole number from 1 to 1000`},
+		{"hooks.on.role", "a\x01", `"a\x01" is not a command: it has control characters`},
 		{"cachesync.enabled", "yes", `"yes" is not allowed; want auto, true or false`},
 		{"cachesync.mode", "async", ""},
 		{"cachesync.mode", "both", `"both" is not allowed; want sync or async`},
@@ -211,6 +253,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
+	const onlyInterlok = "counts with failover.wire=interlok only; failover.delay and failover.retries are the times of this cluster"
 	tests := []struct {
 		name    string
 		files   files
@@ -243,6 +286,40 @@ func TestWarnings(t *testing.T) {
 			`bootstrap.properties:1: "failover.\x1b[2J": not a key of this version`,
 		}},
 		{"keys of others", props("java.io.tmpdir=/tmp", "failovr.group=x", "variable-substitution.properties.url.1=x"), define("user.name", "x"), nil},
+		{"both generations of Interlok's failover", props(
+			"failover.slave.position=1", "interval.instance.timeout.seconds=20", "failover.ping.interval.seconds=3",
+			"failover.jgroups.cluster.name=x", "adapterConfigUrl.1=file:b.xml", "startAdapterQuietly=true",
+		), define("interlok.config.url", "adapter.yaml", "interlok.failover.debug", "true"), []string{
+			"bootstrap.properties:1: failover.slave.position: read as failover.secondary.position",
+			"bootstrap.properties:2: interval.instance.timeout.seconds: read as failover.instance.timeout.seconds; " +
+				"Interlok's documentation has this key, but Interlok itself never read it",
+			"bootstrap.properties:2: interval.instance.timeout.seconds: " + onlyInterlok,
+			"bootstrap.properties:3: failover.ping.interval.seconds: " + onlyInterlok,
+			"bootstrap.properties:4: failover.jgroups.cluster.name: means nothing here: JGroups is not spoken here; " +
+				"failover.socket.mode=tcp does without multicast",
+			"bootstrap.properties:5: adapterConfigUrl.1: means nothing here: there is no second adapter to fall back to; only adapterConfigUrl is read",
+			"bootstrap.properties:6: startAdapterQuietly: means nothing here: a node whose adapter does not start says so, " +
+				"gives the role up and does not stand for election; it is never quiet about it",
+			"-D: interlok.config.url: read as adapter.config",
+			"-D: interlok.failover.debug: means nothing here: log.level=debug shows what the election does",
+		}},
+		{"a member of an Interlok cluster", props("failover.wire=interlok", "failover.ping.interval.seconds=3"), nil, nil},
+		{"an alias is reported once", props("failover.multicast.port=2711"), define("failover.multicast.port", "2712"), []string{
+			"bootstrap.properties:1: failover.multicast.port: read as failover.port",
+		}},
+		{"a position and a priority", props("failover.slave.position=1", "failover.priority=-1"), nil, []string{
+			"bootstrap.properties:1: failover.slave.position: read as failover.secondary.position",
+			"bootstrap.properties:1: failover.slave.position: failover.priority is given too, and says the same in another way: " +
+				"position k is the priority -k; keep one of them",
+		}},
+		{"evidence and a quorum", props("failover.members=3", "failover.evidence=true"), nil, []string{
+			"bootstrap.properties:2: failover.evidence: with failover.members the promise of one master at any time now hangs on every " +
+				"firewall between the nodes: one that resets connections in a master's name can feign its death",
+		}},
+		{"keys that need others", props("failover.witness=w", "failover.preempt.delay=5s"), nil, []string{
+			"bootstrap.properties:1: failover.witness: there is nothing to vote on without failover.members",
+			"bootstrap.properties:2: failover.preempt.delay: counts with failover.preempt=true only",
+		}},
 		{"two profiler files", files{"config/interlok-profiler.properties": "", "adp-profiler.properties": "log.level=loud"}.with(), nil, []string{
 			"adp-profiler.properties: not read, because there is config/interlok-profiler.properties",
 		}},
@@ -268,6 +345,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add("a=${b}\nb=${a}\ndata.dir=${data.dir}", "=x")
 	f.Add("k\\\n=v\\", "\uFEFF#\n!\n\\u00")
 	f.Add("failover.multicast.port=1\nfailover.port=2", "cachesync.port=\x00")
+	f.Add("failover.check=sh -c 'a b\nhooks.on.role=\"\nfailover.tcp.peers=[::1]:1;;x", "failover.members=3\nfailover.witness=w")
+	f.Add("failover.slave.position=1\nfailover.priority=1\nfailover.jgroups.x=1", "failover.drift=1e9%\nfailover.key.file=.")
 	f.Add("adapterConfigUrl=file://localhost/./adapter.yaml", "node.id=\x1b[2J")
 	f.Fuzz(func(t *testing.T, bootstrap, profiler string) {
 		dir := files{"bootstrap.properties": bootstrap, "profiler.properties": profiler, "adapter.yaml": ""}.write(t)

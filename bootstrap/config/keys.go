@@ -16,6 +16,16 @@ const (
 	libKey       = "lib.dir"
 	weaveKey     = "org.aspectj.weaver.loadtime.configuration"
 	defaultWeave = "META-INF/profiler-aop.xml"
+
+	evidenceKey        = "failover.evidence"
+	witnessKey         = "failover.witness"
+	keyFileKey         = "failover.key.file"
+	wireKey            = "failover.wire"
+	wireInterlok       = "interlok"
+	priorityKey        = "failover.priority"
+	positionKey        = "failover.secondary.position"
+	pingIntervalKey    = "failover.ping.interval.seconds"
+	instanceTimeoutKey = "failover.instance.timeout.seconds"
 )
 
 // key is a property that we know: its default, and how its value is checked and taken over.
@@ -31,7 +41,7 @@ func knownKeys() []key {
 		anyLength = time.Duration(math.MaxInt64)
 		day       = 24 * time.Hour
 	)
-	return []key{
+	return append([]key{
 		{"node.id", "", text(checkName, func(c *Config) *string { return &c.NodeID })},
 		{"cluster.name", "", text(checkTitle, func(c *Config) *string { return &c.ClusterName })},
 		{adapterKey, "adapter.yaml", checked(checkPath)},
@@ -53,11 +63,38 @@ func knownKeys() []key {
 			duration(10*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.FailoverDelay })},
 		{"failover.retries", "5", number(3, 1000, func(c *Config) *int { return &c.FailoverRetries })},
 		{"failover.interface", "", text(checkTitle, func(c *Config) *string { return &c.FailoverInterface })},
-		{"failover.evidence", string(ToggleOn),
-			choice(func(c *Config) *Toggle { return &c.FailoverEvidence }, ToggleOn, ToggleOff)},
+		{evidenceKey, string(ToggleOn), choice(func(c *Config) *Toggle { return &c.FailoverEvidence }, ToggleOn, ToggleOff)},
 		{"failover.liveness.listen", "", text(listenAddress, func(c *Config) *string { return &c.FailoverLiveness })},
 		{"failover.ttl", "1", number(0, math.MaxUint8, nil)},
-		{"failover.priority", "0", number(math.MinInt32, math.MaxInt32, nil)},
+		{priorityKey, "0", number(math.MinInt32, math.MaxInt32, nil)},
+
+		{"failover.members", "", optional(number(0, maxMembers, func(c *Config) *int { return &c.FailoverMembers }))},
+		{witnessKey, "", checked(checkName)},
+		{"failover.observe", string(ToggleOff), choice[Toggle](nil, ToggleOn, ToggleOff)},
+		{"failover.preempt", string(ToggleOff), choice[Toggle](nil, ToggleOn, ToggleOff)},
+		{"failover.preempt.delay", "", optional(duration(0, day, nil))},
+		{"failover.drift", "", optional(checked(percent(0, 50)))},
+		{keyFileKey, "", checked(optionalPath)},
+		{"failover.socket.mode", "multicast", choice[string](nil, "multicast", "tcp")},
+		{"failover.tcp.host", "", checked(checkTitle)},
+		{"failover.tcp.port", "", optional(number(1, math.MaxUint16, nil))},
+		{"failover.tcp.peers", "", checked(peers)},
+		{wireKey, "understudy", choice[string](nil, "understudy", wireInterlok)},
+		{positionKey, "", optional(number(0, maxPosition, nil))},
+		{pingIntervalKey, "", optional(number(1, 3600, nil))},
+		{instanceTimeoutKey, "", optional(number(1, 86400, nil))},
+
+		{"failover.check", "", checkTarget},
+		{"failover.check.on", string(CheckAlways), choice(func(c *Config) *CheckOn { return &c.Check.On }, CheckAlways, CheckMaster)},
+		{"failover.check.interval", "5s",
+			duration(10*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.Check.Interval })},
+		{"failover.check.timeout", "3s",
+			duration(10*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.Check.Timeout })},
+		{"failover.check.rise", "2", number(1, 1000, func(c *Config) *int { return &c.Check.Rise })},
+		{"failover.check.fall", "3", number(1, 1000, func(c *Config) *int { return &c.Check.Fall })},
+		{"failover.check.cooldown", "1m", duration(0, day, func(c *Config) *time.Duration { return &c.Check.Cooldown })},
+		{"hooks.on.role", "", commandLine(func(c *Config) *[]string { return &c.RoleHook })},
+		{"hooks.timeout", "30s", duration(10*time.Millisecond, time.Hour, func(c *Config) *time.Duration { return &c.HookTimeout })},
 
 		{"cachesync.enabled", string(ToggleAuto),
 			choice(func(c *Config) *Toggle { return &c.CacheSyncEnabled }, ToggleAuto, ToggleOn, ToggleOff)},
@@ -70,19 +107,14 @@ func knownKeys() []key {
 		{"cachesync.lag.timeout", "2s", duration(10*time.Millisecond, time.Hour, nil)},
 		{"cachesync.dedupe.count", "100000", number(0, 100_000_000, nil)},
 		{"cachesync.dedupe.time", "24h", duration(0, anyLength, nil)},
-	}
+	}, workloadKeys()...)
 }
 
-// aliases are other spellings of our keys, from Interlok's files, and what they are read as.
-func aliases() map[string]string {
-	return map[string]string{
-		"com.adaptris.profiler.plugin.factory": factoryKey,
-		"PLUGIN_FACTORY_CLASS":                 factoryKey,
-		"failover.multicast.group":             "failover.group",
-		"failover.multicast.port":              "failover.port",
-		"adapterConfigUrl":                     adapterKey,
-	}
-}
+// The most voters, and the last position of an Interlok cluster: far above what anybody has.
+const (
+	maxMembers  = 99
+	maxPosition = 10_000
+)
 
 // failoverFactoryClass is what every Interlok installation with failover has in its profiler's file.
 const failoverFactoryClass = "com.adaptris.failover.plugin.FailoverInterlokPluginFactory"
@@ -104,7 +136,7 @@ func (l *loader) merge() {
 	for _, e := range l.entries {
 		name, isAlias := other[e.key]
 		if isAlias {
-			l.warnAt(e.from, e.key, "read as %s", name)
+			l.warnAlias(e, name)
 		} else {
 			name = e.key
 		}
@@ -115,6 +147,10 @@ func (l *loader) merge() {
 			if name == factoryKey {
 				value = l.renameFactories(e, value)
 			}
+		case strings.HasPrefix(name, workloadEnv):
+			// The rest is the name of a variable.
+		case deadReason(name) != "":
+			l.warnAt(e.from, name, "means nothing here: %s", deadReason(name))
 		case inNamespace(name):
 			l.warnAt(e.from, name, "not a key of this version%s", suggestion(name, known))
 		}
@@ -129,6 +165,15 @@ func (l *loader) merge() {
 		last[name] = entry{key: e.key, value: value, from: e.from}
 		l.config.settings[name] = setting{value: value, from: e.from, spelled: e.key}
 	}
+}
+
+// warnAlias reports an alias, once: the next place that has it says nothing new.
+func (l *loader) warnAlias(e entry, name string) {
+	if slices.Contains(l.reported, e.key) {
+		return
+	}
+	l.reported = append(l.reported, e.key)
+	l.warnAt(e.from, e.key, "read as %s%s", name, aliasNote(e.key))
 }
 
 // renameFactories gives the failover factory's Java class its plugin's name.

@@ -9,10 +9,21 @@ import (
 )
 
 // resolvePaths makes the paths absolute and finds the files that must be there.
-func (l *loader) resolvePaths() {
+func (l *loader) resolvePaths(witness bool) {
 	l.config.DataDir = l.folder(dataKey)
 	l.config.LibDir = l.folder(libKey)
-	l.config.AdapterFile = l.searched(adapterKey)
+	l.keyFile()
+	l.resolveWitness(witness)
+	if l.config.Witness {
+		delete(l.config.settings, adapterKey)
+		delete(l.config.settings, weaveKey)
+		return
+	}
+	if l.config.Workload.Enabled() {
+		l.withoutAdapter()
+	} else {
+		l.config.AdapterFile = l.searched(adapterKey)
+	}
 	l.config.WeaveFile = l.searched(weaveKey)
 }
 

@@ -144,6 +144,13 @@ func checkPath(value string) error {
 	return reference(value)
 }
 
+func optionalPath(value string) error {
+	if value == "" {
+		return nil
+	}
+	return checkPath(value)
+}
+
 // reference refuses ${...}: whoever writes it expects it to be replaced, and a folder of that name is worse
 // than a fault. The other checks refuse it by themselves.
 func reference(value string) error {

@@ -63,7 +63,7 @@ var importRules = []importRule{
 	{
 		packages: []string{"failover/*"},
 		ours:     []string{"failover"},
-		third:    []string{"golang.org/x/net/...", "golang.org/x/sys/..."},
+		third:    []string{"golang.org/x/net/...", "golang.org/x/sys/...", "github.com/cenkalti/backoff/v5"},
 		why:      "a transport knows failover's Transport and Packet only",
 	},
 	{
@@ -105,7 +105,7 @@ var importRules = []importRule{
 		packages: []string{"bootstrap/cli/..."},
 		ours: []string{
 			"bootstrap/cli/...", "bootstrap/config", "bootstrap/host", "bootstrap/loader", "bootstrap/management",
-			"bootstrap/adapter", "bootstrap/components", "profiler", "plugins/contract", "proto/gen/...",
+			"bootstrap/adapter", "bootstrap/command", "bootstrap/components", "profiler", "plugins/contract", "proto/gen/...",
 		},
 		anyThird: true,
 		why:      "cli puts the parts of the host together",
@@ -121,6 +121,11 @@ var importRules = []importRule{
 		ours:     []string{"bootstrap/adapter", "bootstrap/command", "profiler", "plugins/contract"},
 		third:    []string{"golang.org/x/sys/...", "github.com/cenkalti/backoff/v5"},
 		why:      "the host's life is told over small interfaces of its own; who fills them is cli's matter",
+	},
+	{
+		packages: []string{"bootstrap/command"},
+		third:    []string{"golang.org/x/sys/...", "github.com/cenkalti/backoff/v5"},
+		why:      "the shim knows a program and the time; what a mastership is comes in through an interface of command's own",
 	},
 	{
 		packages: []string{"bootstrap/adapter/..."},

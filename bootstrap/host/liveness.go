@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -79,11 +80,11 @@ func serveLiveness(listener net.Listener, at contract.Liveness, hello string, lo
 
 // openLiveness opens the liveness socket, from before the gate to the end of the node. Without one a crash is
 // noticed later, which is no reason not to start, unless somebody has said where it should be.
-func (n *Node) openLiveness() (*liveness, error) {
+func (n *Node) openLiveness(ctx context.Context) (*liveness, error) {
 	if n.opt.Liveness == nil {
 		return nil, nil
 	}
-	l, err := listenLiveness(*n.opt.Liveness, n.opt.NodeID, n.opt.Cluster, n.log)
+	l, err := n.awaitLiveness(ctx)
 	switch {
 	case err == nil:
 		n.election.liveness = l.at

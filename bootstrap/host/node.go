@@ -51,9 +51,17 @@ type Options struct {
 	Liveness *LivenessConfig
 	// StopTimeout is how long a clean stop may take to finish what is under way.
 	StopTimeout time.Duration
-	Log         *slog.Logger
-	Clock       Clock
-	Now         func() time.Time
+	// Witness: the node only takes part in the election and never leads. It has no workload; Build is not called.
+	Witness bool
+	// Check is the node's own check of its health; nil for none.
+	Check *CheckConfig
+	// Hook is run at each change of role, beside everything else; nil for none.
+	Hook *HookConfig
+	// Changed is given the report of each change of role, one at a time; it may take its time. nil: they are only logged.
+	Changed func(Change)
+	Log     *slog.Logger
+	Clock   Clock
+	Now     func() time.Time
 }
 
 // sealTimeout bounds the takeover of the mirror; what the peers did not answer until then they do not have.
@@ -72,11 +80,24 @@ type Node struct {
 	gate     *Gate
 	election *election
 	mirror   *link[contract.CacheSync]
+	hooks    *hooks // nil if there are none
+	// orders are handovers that somebody has asked for; unfit is filled when the check says that this node should
+	// not lead, capacity 1.
+	orders chan departure
+	unfit  chan struct{}
+	// changes are reports on their way to Options.Changed, gateEvents those of the gate on their way to the log.
+	changes    chan Change
+	gateEvents chan GateEvent
+	// running are the goroutines of the node, which end with life.
+	running sync.WaitGroup
+	life    context.Context
 
 	mu       sync.Mutex
-	phase    Phase    // guarded by mu
-	workload Workload // guarded by mu; nil between two
-	fault    string   // guarded by mu; the last reason why the workload could not run
+	watched  *liveness     // guarded by mu; the liveness socket, nil if there is none
+	phase    Phase         // guarded by mu
+	moved    chan struct{} // guarded by mu; closed when phase changes
+	workload Workload      // guarded by mu; nil between two
+	fault    string        // guarded by mu; the last reason why the workload could not run
 }
 
 // Phase is what a node is doing.
@@ -90,6 +111,7 @@ const (
 	PhaseRunning  Phase = "running"
 	PhaseStopping Phase = "stopping"
 	PhaseUnable   Phase = "unable to start"
+	PhaseWitness  Phase = "voting"
 )
 
 // The host reports to the election so often per heartbeat, but not more often than minReportEvery.
@@ -100,17 +122,27 @@ const (
 	minPingEvery = 250 * time.Millisecond
 )
 
+// maxWaitingReports bounds the takeover reports that wait for a slow disk, and the events of the gate.
+const maxWaitingReports = 32
+
 // New returns a node that has not begun to live.
 func New(opt Options) *Node {
 	every := max(opt.Delay/reportsPerDelay, minReportEvery)
 	n := &Node{
-		opt: opt, log: opt.Log, phase: PhaseStarting,
+		opt: opt, log: opt.Log, phase: PhaseStarting, moved: make(chan struct{}),
 		election: newElection(opt.Log, opt.Clock, every), mirror: newLink[contract.CacheSync](),
+		hooks: newHooks(opt.Hook, opt.Log), orders: make(chan departure), unfit: make(chan struct{}, 1),
+		changes: make(chan Change, maxWaitingReports), gateEvents: make(chan GateEvent, maxWaitingReports),
 	}
-	n.gate = NewGate(opt.Clock, reportsPerDelay*every, n.election.ask)
+	n.gate = NewGate(GateConfig{
+		Clock: opt.Clock, MaxGap: max(opt.Delay, minReportEvery), Grace: opt.Patience, Ask: n.election.ask, Noted: n.noteGate,
+	})
 	n.election.gate = n.gate
 	if opt.Mirror {
 		n.election.health.mirrorFault = "the cachesync plugin is not up"
+	}
+	if opt.Check != nil && !opt.Check.OnlyMaster {
+		n.election.health.checkFault = "its check has not been answered yet"
 	}
 	return n
 }
@@ -124,28 +156,61 @@ func (n *Node) FailoverDown(err error) { n.election.down(err) }
 // Run lives until ctx ends, which is a clean stop, and returns when nothing of the node is under way. It is
 // called once.
 func (n *Node) Run(ctx context.Context) (ended error) {
-	var wg sync.WaitGroup
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer wg.Wait()
-	defer cancel()
+	background, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	n.life = background
+	var reports sync.WaitGroup
+	defer func() {
+		cancel(errors.New("this node has ended"))
+		n.running.Wait()
+		close(n.changes)
+		reports.Wait()
+	}()
+	if n.opt.Changed != nil {
+		reports.Go(n.keepReports)
+	}
+	defer n.startHooks(background)()
 	if n.opt.Failover {
-		watched, err := n.openLiveness()
+		watched, err := n.openLiveness(ctx)
 		if err != nil {
 			return err
 		}
+		n.holdLiveness(watched)
 		defer func() {
 			// Work that could not be stopped ends with the process, and so does the socket that stands for it.
 			if watched != nil && !errors.Is(ended, errNotAtRest) {
 				ended = errors.Join(ended, watched.close())
 			}
 		}()
-		wg.Go(func() { n.gate.watch(background) })
-		wg.Go(func() { n.election.run(background) })
+		n.running.Go(func() { n.gate.watch(background) })
+		n.running.Go(func() { n.logGate(background) })
+		n.running.Go(func() { n.election.run(background) })
+		n.running.Go(func() { n.followMaster(background) })
+	}
+	if n.opt.Witness {
+		return n.witness(ctx)
 	}
 	if n.opt.Mirror {
-		wg.Go(func() { n.watchMirror(background) })
+		n.running.Go(func() { n.watchMirror(background) })
+	}
+	if n.opt.Check != nil && n.opt.Failover {
+		n.running.Go(func() { n.checker(*n.opt.Check).run(background) })
 	}
 	return n.live(ctx)
+}
+
+// witness takes part in the election until ctx ends.
+func (n *Node) witness(ctx context.Context) error {
+	n.doNotStand("it is a witness: it votes, and never leads")
+	n.setPhase(PhaseWitness, "")
+	<-ctx.Done()
+	return nil
+}
+
+// working reports whether the workload runs, and when that changes.
+func (n *Node) working() (bool, <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.phase == PhaseRunning, n.moved
 }
 
 // live goes round once for each mastership.
@@ -154,7 +219,7 @@ func (n *Node) live(ctx context.Context) error {
 	retry.InitialInterval = max(n.opt.Delay, 100*time.Millisecond)
 	retry.MaxInterval = time.Minute
 	for {
-		err := n.mastership(ctx, retry.Reset)
+		err := n.master(ctx, retry.Reset)
 		if ctx.Err() != nil || errors.Is(err, errNotAtRest) {
 			return err
 		}
@@ -175,9 +240,9 @@ func (n *Node) live(ctx context.Context) error {
 	}
 }
 
-// mastership builds the workload, waits for promotion, works until it ends, and cleans up. healthy is called
+// master builds the workload, waits for promotion, works until it ends, and cleans up. healthy is called
 // once the work has started. The error says why the workload could not be run; a demotion is none.
-func (n *Node) mastership(ctx context.Context, healthy func()) (err error) {
+func (n *Node) master(ctx context.Context, healthy func()) (err error) {
 	w, err := n.prepare(ctx)
 	if err != nil {
 		n.doNotStand(err.Error())
@@ -212,8 +277,10 @@ func (n *Node) mastership(ctx context.Context, healthy func()) (err error) {
 		return nil
 	}
 	n.election.set(func(h *health) { h.atRest = false })
-	failure := n.work(gate.Context(), ctx, w, gate, term, healthy)
-	return errors.Join(failure, n.standDown(ctx, w, term, failure))
+	n.hooks.become(HookEvent{Role: HookMaster, Term: term, Master: n.opt.NodeID, Reason: n.Role().Reason})
+	m := &mastership{workload: w, gate: gate, term: term, flights: newFlights(noMirror{}, nil)}
+	leaving, failure := n.work(gate.Context(), ctx, m, healthy)
+	return errors.Join(failure, n.standDown(ctx, m, leaving))
 }
 
 // doNotStand keeps this node from being promoted until it says otherwise.
@@ -249,97 +316,6 @@ func (n *Node) open(ctx context.Context) (adapter.Gate, contract.Term, error) {
 	return pass, pass.term, nil
 }
 
-// work seals the mirror, starts the workload and waits for the end of the mastership: held ends when the gate is
-// shut, stop when the node has been asked to end. The error says why the workload could not start.
-func (n *Node) work(held, stop context.Context, w Workload, gate adapter.Gate, term contract.Term, healthy func()) error {
-	n.setPhase(PhasePromoted, "")
-	// What is running outlives the order to stop, so that it can be finished; what is only starting does not.
-	starting, cancel := context.WithCancel(held)
-	defer cancel()
-	defer context.AfterFunc(stop, cancel)()
-	run := adapter.Run{Gate: gate, Mirror: noMirror{}}
-	if n.opt.Mirror && !term.IsZero() {
-		sealing, cancel := context.WithTimeout(starting, sealTimeout)
-		defer cancel()
-		var err error
-		if run.Mirror, run.InFlight, err = n.seal(sealing, term); err != nil {
-			if starting.Err() != nil {
-				return nil // not the mirror's fault
-			}
-			return fmt.Errorf("seal the mirror under term %s: %w", term, err)
-		}
-	}
-	err := w.Start(starting, run)
-	n.afterStart(held, err)
-	if err != nil {
-		if starting.Err() != nil {
-			return nil // not the workload's fault
-		}
-		return fmt.Errorf("start of the adapter: %w", err)
-	}
-	healthy()
-	n.setPhase(PhaseRunning, "")
-	select {
-	case <-stop.Done():
-	case <-held.Done():
-		n.log.Warn("demoted: the work is stopped", "reason", context.Cause(held))
-	}
-	return nil
-}
-
-// seal makes this node the mirror's writer.
-func (n *Node) seal(ctx context.Context, term contract.Term) (adapter.Mirror, []adapter.Entry, error) {
-	plugin, _, err := n.mirror.wait(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	lead, err := plugin.Lead(ctx, term)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(lead.Entries) > 0 || lead.TakenFrom != "" {
-		n.log.Info("the mirror has been taken over", "in_flight", len(lead.Entries), "from", lead.TakenFrom,
-			"index", lead.Sealed.Index)
-	}
-	m := &mirror{sync: plugin, term: term, now: n.opt.Now, lost: func(reason string) { n.gate.shutTerm(term, reason) }}
-	return m, entries(lead.Entries), nil
-}
-
-// standDown ends a mastership: the work is finished if the gate is open and cut off if not, then the gate is
-// shut, then the mirror is let go, and only then the others hear of it. Work that cannot be stopped is an
-// errNotAtRest: the others must not be told that they may begin, and only the end of the process ends it.
-func (n *Node) standDown(ctx context.Context, w Workload, term contract.Term, failure error) error {
-	n.setPhase(PhaseStopping, "")
-	ctx = context.WithoutCancel(ctx)
-	patience, cancel := context.WithTimeout(ctx, n.opt.StopTimeout)
-	defer cancel()
-	if err := w.Stop(patience); err != nil {
-		n.gate.shutTerm(term, "stopping")
-		return fmt.Errorf("%w: %w", errNotAtRest, err)
-	}
-	if !n.opt.Failover {
-		return nil
-	}
-	n.gate.shutTerm(term, "stopping")
-	ctx, cancel = context.WithTimeout(ctx, shutdownTimeout)
-	defer cancel()
-	if plugin, up, _ := n.mirror.get(); up && n.election.mirrorAnswers() {
-		if err := plugin.Follow(ctx); err != nil {
-			n.log.Warn("the mirror was not let go", "error", err)
-		}
-	}
-	n.election.set(func(h *health) { h.atRest = true })
-	if err := n.election.resign(ctx, term); err != nil {
-		n.log.Warn("the resignation was not said; the others wait for silence", "error", err)
-	}
-	reason := "stopping"
-	if failure != nil {
-		reason = failure.Error()
-	}
-	n.doNotStand(reason)
-	return nil
-}
-
 // withdraw ends a candidacy: a node that is stopping must not be promoted, and if it just was, the others need not
 // wait for its silence.
 func (n *Node) withdraw(ctx context.Context) {
@@ -351,7 +327,7 @@ func (n *Node) withdraw(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	if err := n.election.resign(ctx, role.Term); err != nil {
+	if err := n.election.resign(ctx, role.Term, ""); err != nil {
 		n.log.Warn("the resignation was not said; the others wait for silence", "error", err)
 	}
 }
@@ -369,8 +345,8 @@ func (n *Node) discard(ctx context.Context, w Workload) error {
 	return nil
 }
 
-// start is the joinpoint of the gate. The workload runs the hooks of its other changes itself.
-func (n *Node) start() profiler.Joinpoint {
+// joinpoint is that of the gate. The workload runs the hooks of its other changes itself.
+func (n *Node) joinpoint() profiler.Joinpoint {
 	return profiler.Joinpoint{
 		Kind: profiler.KindAdapter, ID: n.opt.AdapterID, Path: n.opt.AdapterID, Transition: profiler.TransitionStart,
 	}
@@ -380,17 +356,21 @@ func (n *Node) beforeStart(ctx context.Context) error {
 	if n.opt.Lifecycle == nil {
 		return nil
 	}
-	return n.opt.Lifecycle.Before(ctx, n.start())
+	return n.opt.Lifecycle.Before(ctx, n.joinpoint())
 }
 
 func (n *Node) afterStart(ctx context.Context, failure error) {
 	if n.opt.Lifecycle != nil {
-		n.opt.Lifecycle.After(ctx, n.start(), failure)
+		n.opt.Lifecycle.After(ctx, n.joinpoint(), failure)
 	}
 }
 
 func (n *Node) setPhase(p Phase, fault string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.phase != p {
+		close(n.moved)
+		n.moved = make(chan struct{})
+	}
 	n.phase, n.fault = p, fault
 }

@@ -49,11 +49,15 @@ type fakeFailover struct {
 	host     contract.HostReport
 	moved    chan struct{}
 	dead     chan struct{}
+	// status is what the election says; resigned is the role that follows a resignation.
+	status   contract.ElectionStatus
+	resigned contract.RoleReport
 }
 
 func newFakeFailover(d *diary) *fakeFailover {
 	return &fakeFailover{
 		diary: d, role: contract.RoleReport{Role: contract.RoleStandby}, moved: make(chan struct{}), dead: make(chan struct{}),
+		resigned: contract.RoleReport{Role: contract.RoleStandby, Reason: "resigned"},
 	}
 }
 
@@ -103,17 +107,35 @@ func (f *fakeFailover) ChangeMembers(context.Context, contract.MembersChange) ([
 	return nil, nil
 }
 
-func (f *fakeFailover) Resign(_ context.Context, term contract.Term, _ string) error {
-	f.diary.note("resign %s", term)
+func (f *fakeFailover) Resign(_ context.Context, term contract.Term, successor string) error {
+	if successor != "" {
+		successor = " to " + successor
+	}
+	f.diary.note("resign %s%s", term, successor)
 	if f.gateOpen() {
 		f.diary.note("RESIGNED WITH AN OPEN GATE")
 	}
-	f.become(contract.RoleReport{Role: contract.RoleStandby, Reason: "resigned"})
+	f.mu.Lock()
+	next := f.resigned
+	f.mu.Unlock()
+	f.become(next)
 	return nil
 }
 
 func (f *fakeFailover) Status(context.Context) (contract.ElectionStatus, error) {
-	return contract.ElectionStatus{}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status, nil
+}
+
+// know sets what the election says of the others; the order is theirs.
+func (f *fakeFailover) know(peers ...contract.ElectionPeer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status = contract.ElectionStatus{NodeID: "a", Peers: peers}
+	for _, p := range peers {
+		f.status.Order = append(f.status.Order, p.NodeID)
+	}
 }
 
 // gateHook is the gate as the failover agent holds it.
@@ -145,6 +167,7 @@ type fakeMirror struct {
 	result contract.CommitResult
 	state  chan contract.MirrorState
 	hung   atomic.Bool
+	peers  []contract.MirrorPeer
 }
 
 func (m *fakeMirror) Lead(_ context.Context, term contract.Term) (contract.Lead, error) {
@@ -167,7 +190,7 @@ func (m *fakeMirror) Status(ctx context.Context) (contract.MirrorStatus, error) 
 	if m.hung.Load() {
 		<-ctx.Done()
 	}
-	return contract.MirrorStatus{}, ctx.Err()
+	return contract.MirrorStatus{Peers: m.peers}, ctx.Err()
 }
 
 func (m *fakeMirror) Watch(ctx context.Context, changed func(contract.MirrorState)) error {
@@ -187,19 +210,31 @@ type fakeWorkload struct {
 	startErr error
 	stopErr  error
 	run      adapter.Run
+	// starting and draining are done by Start and Stop, if they are set.
+	starting, draining func(ctx context.Context)
+	// brittle: it cannot wait for a lease to come back.
+	brittle bool
 }
+
+func (w *fakeWorkload) Resumes() bool { return !w.brittle }
 
 func (w *fakeWorkload) Init(context.Context) error { return nil }
 
-func (w *fakeWorkload) Start(_ context.Context, run adapter.Run) error {
+func (w *fakeWorkload) Start(ctx context.Context, run adapter.Run) error {
 	w.run = run
 	w.diary.note("start term=%s in-flight=%d", run.Gate.Term(), len(run.InFlight))
+	if w.starting != nil {
+		w.starting(ctx)
+	}
 	return w.startErr
 }
 
-func (w *fakeWorkload) Stop(context.Context) error {
+func (w *fakeWorkload) Stop(ctx context.Context) error {
 	open := w.run.Gate.Check() == nil
 	w.diary.note("stop gate-open=%v", open)
+	if w.draining != nil {
+		w.draining(ctx)
+	}
 	return w.stopErr
 }
 
@@ -215,12 +250,31 @@ type stage struct {
 	workload *fakeWorkload
 	stop     context.CancelFunc
 	ended    chan error
+
+	mu      sync.Mutex
+	changes []host.Change // guarded by mu
+}
+
+// reported returns the reports of changes of role since the last call.
+func (s *stage) reported() []host.Change {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changes := s.changes
+	s.changes = nil
+	return changes
 }
 
 func newStage(t *testing.T, failover bool) *stage { return newStageWith(t, failover, nil) }
 
 // newStageWith is a stage with another workload around the fake one, or an error in place of it.
 func newStageWith(t *testing.T, failover bool, build func(*fakeWorkload) (host.Workload, error)) *stage {
+	t.Helper()
+	return setStage(t, failover, build, func(*stage, *host.Options) {})
+}
+
+// setStage is a stage whose options can be changed, before it begins.
+func setStage(t *testing.T, failover bool, build func(*fakeWorkload) (host.Workload, error), set func(*stage, *host.Options)) *stage {
 	t.Helper()
 	d := &diary{}
 	s := &stage{
@@ -242,6 +296,12 @@ func newStageWith(t *testing.T, failover bool, build func(*fakeWorkload) (host.W
 	if failover {
 		opt.Lifecycle = gateHook{s.failover}
 	}
+	opt.Changed = func(c host.Change) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changes = append(s.changes, c)
+	}
+	set(s, &opt)
 	s.node = host.New(opt)
 	s.failover.gateOpen = func() bool { return s.node.Status().GateOpen }
 	ctx, stop := context.WithCancel(t.Context())

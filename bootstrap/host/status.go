@@ -17,8 +17,15 @@ type Status struct {
 	Role      contract.RoleReport
 	RoleSince time.Duration
 	GateOpen  bool
-	GateValid time.Duration
-	AdapterID string
+	// GateLapsed: the gate is shut, and opens again if the lease comes back in the term that is held.
+	GateLapsed bool
+	GateValid  time.Duration
+	// Stalls counts how often this process was found to have stood still.
+	Stalls uint64
+	// CanLead: this node stands for election; CannotLead says why not.
+	CanLead    bool
+	CannotLead string
+	AdapterID  string
 	// Adapter is nil between two workloads.
 	Adapter *adapter.Status
 }
@@ -32,9 +39,10 @@ func (n *Node) Status() Status {
 	workload := n.workload
 	n.mu.Unlock()
 	if n.opt.Failover {
-		s.Role, _ = n.election.role()
-		s.RoleSince = n.election.since()
-		s.GateOpen, _, s.GateValid = n.gate.state()
+		s.Role, s.RoleSince = n.election.roleSince()
+		g := n.gate.State()
+		s.GateOpen, s.GateLapsed, s.GateValid, s.Stalls = g.Open, g.Held && !g.Open, g.Valid, g.Stalls
+		s.CanLead, s.CannotLead = n.election.stand()
 	} else {
 		s.GateOpen = s.Phase == PhaseRunning
 	}

@@ -54,7 +54,9 @@ func TestUnableDoesNotStand(t *testing.T) {
 		s := newStageWith(t, true, func(w *fakeWorkload) (host.Workload, error) { return badClose{w}, nil })
 		synctest.Wait()
 		s.failover.become(staleMaster)
-		time.Sleep(1001 * time.Millisecond)
+		time.Sleep(time.Minute) // a lease may come as long as the election keeps the role
+		s.failover.become(contract.RoleReport{Role: contract.RoleStandby})
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		if phase := s.node.Status().Phase; phase != host.PhaseUnable {
 			t.Errorf("phase %q", phase)

@@ -37,8 +37,8 @@ func (n *Node) watchMirror(ctx context.Context) {
 		var pinging sync.WaitGroup
 		pinging.Go(func() { n.pingMirror(watching, plugin) })
 		err = plugin.Watch(watching, func(s contract.MirrorState) {
-			if open, term, _ := n.gate.state(); open && term.Less(s.RefusedBy) {
-				n.gate.shutTerm(term, "a standby knows the higher term "+s.RefusedBy.String())
+			if g := n.gate.State(); g.Held && g.Term.Less(s.RefusedBy) {
+				n.gate.shutTerm(g.Term, "a standby knows the higher term "+s.RefusedBy.String())
 			}
 			n.election.set(func(h *health) { h.mirror = s })
 		})

@@ -20,10 +20,15 @@ import (
 // maxSocketPath is what fits into sockaddr_un on every system.
 const maxSocketPath = 103
 
-// Source answers the questions.
+// Source answers the questions. All methods may be called at any time, from several goroutines. Their errors reach the
+// caller as they are: a Source that wants a code gives them one (google.golang.org/grpc/status).
 type Source interface {
-	// Status may be called at any time, from several goroutines; it returns soon even if a plugin hangs.
+	// Status returns soon even if a plugin hangs.
 	Status(ctx context.Context) *controlv1.StatusResponse
+	// Handover takes as long as finishing what is under way does. ctx ends when the caller has gone.
+	Handover(ctx context.Context, request *controlv1.HandoverRequest) (*controlv1.HandoverResponse, error)
+	Pause(ctx context.Context, request *controlv1.PauseRequest) (*controlv1.PauseResponse, error)
+	ChangeMembers(ctx context.Context, request *controlv1.ChangeMembersRequest) (*controlv1.ChangeMembersResponse, error)
 }
 
 // Control is a control socket that is being served.
@@ -58,7 +63,10 @@ func Listen(path string, source Source) (*Control, error) {
 // Close ends the service and removes the socket.
 func (c *Control) Close() error {
 	c.server.Stop()
-	return <-c.served
+	if err := <-c.served; !errors.Is(err, grpc.ErrServerStopped) { // it was stopped before it had begun
+		return err
+	}
+	return nil
 }
 
 type service struct {
@@ -68,6 +76,18 @@ type service struct {
 
 func (s service) Status(ctx context.Context, _ *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
 	return s.source.Status(ctx), nil
+}
+
+func (s service) Handover(ctx context.Context, r *controlv1.HandoverRequest) (*controlv1.HandoverResponse, error) {
+	return s.source.Handover(ctx, r)
+}
+
+func (s service) Pause(ctx context.Context, r *controlv1.PauseRequest) (*controlv1.PauseResponse, error) {
+	return s.source.Pause(ctx, r)
+}
+
+func (s service) ChangeMembers(ctx context.Context, r *controlv1.ChangeMembersRequest) (*controlv1.ChangeMembersResponse, error) {
+	return s.source.ChangeMembers(ctx, r)
 }
 
 // Dial returns a client of the node whose control socket is at path. It fails if no node is there.

@@ -20,8 +20,8 @@ type network struct {
 	hosts  []string
 }
 
-// newNetwork makes a network for so many hosts, node-1 and so on, or skips the test with the reason.
-func newNetwork(t *testing.T, hosts int) *network {
+// needNetwork skips the test, with the reason, where no network can be made.
+func needNetwork(t *testing.T) {
 	t.Helper()
 	if os.Getenv("UNDERSTUDY_NETNS") == "" {
 		t.Skip("network namespaces are made only when UNDERSTUDY_NETNS=1 asks for it, as make e2e does")
@@ -32,6 +32,12 @@ func newNetwork(t *testing.T, hosts int) *network {
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("no ip command: apt-get install iproute2")
 	}
+}
+
+// newNetwork makes a network for so many hosts, node-1 and so on, or skips the test with the reason.
+func newNetwork(t *testing.T, hosts int) *network {
+	t.Helper()
+	needNetwork(t)
 	suffix := make([]byte, 4)
 	_, _ = rand.Read(suffix)
 	n := &network{t: t, prefix: "us" + hex.EncodeToString(suffix)}
@@ -42,6 +48,9 @@ func newNetwork(t *testing.T, hosts int) *network {
 	t.Cleanup(func() { n.must("netns", "del", n.hub()) })
 	n.must("-n", n.hub(), "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
 	n.must("-n", n.hub(), "link", "set", "br0", "up")
+	// The other side of a partition; no cable is in it before split.
+	n.must("-n", n.hub(), "link", "add", "br1", "type", "bridge", "mcast_snooping", "0")
+	n.must("-n", n.hub(), "link", "set", "br1", "up")
 	for i := range hosts {
 		host := fmt.Sprintf("node-%d", i+1)
 		space := n.space(host)
@@ -70,6 +79,34 @@ func (n *network) cut(host string) { n.must("-n", n.hub(), "link", "set", host, 
 
 // mend puts it back.
 func (n *network) mend(host string) { n.must("-n", n.hub(), "link", "set", host, "master", "br0") }
+
+// split puts the cables of these hosts into another switch: they hear each other, and the rest hears the rest. mend puts
+// one back.
+func (n *network) split(hosts ...string) {
+	for _, host := range hosts {
+		n.must("-n", n.hub(), "link", "set", host, "master", "br1")
+	}
+}
+
+// mute drops what comes from the host, deafen what goes to it, and lose a part of everything, in percent. One of them
+// at a time, until clear. They happen in the switch: the hosts get no error.
+func (n *network) mute(host string)   { n.filter(fmt.Sprintf("iifname %q drop", host)) }
+func (n *network) deafen(host string) { n.filter(fmt.Sprintf("oifname %q drop", host)) }
+func (n *network) lose(percent int) {
+	n.filter(fmt.Sprintf("numgen random mod 100 < %d drop", percent))
+}
+
+func (n *network) filter(rule string) {
+	n.t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		n.t.Skip("no nft command: apt-get install nftables")
+	}
+	script := "table bridge faults {\n chain passing {\n type filter hook forward priority 0\n " + rule + "\n }\n}"
+	n.must("netns", "exec", n.hub(), "nft", script)
+}
+
+// clear takes the rule of mute, deafen or lose away.
+func (n *network) clear() { n.must("netns", "exec", n.hub(), "nft", "delete table bridge faults") }
 
 // plug sets the host's interface up or down.
 func (n *network) plug(host, state string) { n.must("-n", n.space(host), "link", "set", "eth0", state) }

@@ -21,7 +21,11 @@ const patience = 60 * time.Second
 
 var distDir = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "understudy-netns-") })
 
+// built are the binaries of this tree, or those of the folder that UNDERSTUDY_DIST names, as make dist filled it.
 var built = sync.OnceValues(func() (cluster.Binaries, error) {
+	if dist := os.Getenv("UNDERSTUDY_DIST"); dist != "" {
+		return cluster.InDist(dist)
+	}
 	dir, err := distDir()
 	if err != nil {
 		return cluster.Binaries{}, err
@@ -37,7 +41,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// stage is three nodes, each on a host of its own; they share the in and the out folder.
+// stage is some nodes, three by default, each on a host of its own; they share the in and the out folder.
 type stage struct {
 	*cluster.Cluster
 	t    *testing.T
@@ -52,13 +56,23 @@ func newStage(t *testing.T) *stage {
 
 func newStageWith(t *testing.T, properties map[string]string) *stage {
 	t.Helper()
-	net := newNetwork(t, 3)
+	s := layOut(t, 3, properties)
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// layOut makes the hosts and the nodes, and starts none.
+func layOut(t *testing.T, nodes int, properties map[string]string) *stage {
+	t.Helper()
+	net := newNetwork(t, nodes)
 	binaries, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, err := cluster.New(cluster.Options{
-		Dir: t.TempDir(), Binaries: binaries, Nodes: 3, Prefix: net.enter, Interface: "eth0",
+		Dir: folder(t), Binaries: binaries, Nodes: nodes, Prefix: net.enter, Interface: "eth0",
 		Properties: properties,
 	})
 	if err != nil {
@@ -70,15 +84,24 @@ func newStageWith(t *testing.T, properties map[string]string) *stage {
 			t.Error(err)
 		}
 		for _, node := range c.Nodes {
-			if t.Failed() {
+			if t.Failed() || os.Getenv("UNDERSTUDY_LOGS") != "" {
 				t.Logf("log of %s:\n%s", node.ID, node.Log)
 			}
 		}
 	})
-	if err := c.Start(); err != nil {
+	return s
+}
+
+// folder is a temporary folder with a short path: the control sockets in it have a limit that t.TempDir, which has
+// the names of subtests in it, can pass.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "understudy-netns-") //nolint:usetesting // its path is too long for a socket
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func (s *stage) within() context.Context {
