@@ -36,6 +36,7 @@ func (n *Node) learn(about election.About) {
 
 // send sends a message to all nodes, or to one.
 func (n *Node) send(s election.Send) {
+	s.Message.About.Address = n.unicastAddress() // It changes with the address of the interface.
 	data, err := n.codec.Encode(toDatagram(n.cfg.Cluster, s.Message))
 	if err == nil {
 		err = n.deliver(s.To, data)

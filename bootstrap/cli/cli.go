@@ -104,6 +104,8 @@ Commands for a running node (of the same data.dir; -D and -cp as above):
 
 Each takes -o json.
 
+  keygen -o FILE         makes a key for failover.key.file; --add, --promote, --drop replace one while the cluster works
+
 Options can also stand in the environment variable ` + ToolOptions + `.
 Exit codes: 0 clean stop, 2 wrong command line or configuration, 1 everything else.
 `

@@ -78,7 +78,8 @@ func noEnv(string) (string, bool) { return "", false }
 func (n *lone) write(name, content string) {
 	n.t.Helper()
 	path := filepath.Join(n.dir, name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path+".part", []byte(content), 0o644), os.Rename(path+".part", path)); err != nil {
+	part := filepath.Join(n.dir, "part") // Not in the folder that is watched.
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(part, []byte(content), 0o644), os.Rename(part, path)); err != nil {
 		n.t.Fatal(err)
 	}
 }

@@ -230,7 +230,7 @@ func (r *runner) newNode(reports takeovers) *host.Node {
 	// Nobody waits for the death of a witness.
 	if cfg.FailoverEvidence == config.ToggleOn && !cfg.Witness {
 		opt.Liveness = &host.LivenessConfig{
-			Listen: cfg.FailoverLiveness, Interface: cfg.FailoverInterface, Group: cfg.Properties()["failover.group"],
+			Listen: cfg.FailoverLiveness, Interface: cfg.FailoverInterface, Toward: cfg.Towards(), Host: cfg.Properties()["failover.tcp.host"],
 		}
 	}
 	return host.New(opt)

@@ -61,6 +61,7 @@ func TestGuardRenewal(t *testing.T) {
 	g.Renew(ms(6000))
 	g.Renew(ms(5500)) // an old one does not take anything back
 	wantActions(t, g.Tick(ms(2800)))
+	wantActions(t, g.Tick(ms(3799)))
 	wantActions(t, g.Tick(ms(3800)), command.AskMain, command.ReportStopping)
 	g.Renew(ms(9000))
 	wantActions(t, g.Tick(ms(5800)))

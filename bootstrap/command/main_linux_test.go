@@ -145,6 +145,28 @@ func (l *lease) renew(d time.Duration) {
 	l.renewed = make(chan struct{})
 }
 
+// keepRenewing renews, as an election does, until end is called.
+func (l *lease) keepRenewing() (end func()) {
+	done := make(chan struct{})
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				l.renew(time.Hour)
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		renewing.Wait()
+	}
+}
+
 // journal is a log that a test can wait on.
 type journal struct {
 	mu    sync.Mutex

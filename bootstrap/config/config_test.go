@@ -99,7 +99,7 @@ func TestDefaults(t *testing.T) {
 		"cachesync.enabled": "auto", "cachesync.group": "230.0.0.1", "cachesync.port": "4446", "cachesync.ttl": "1",
 		"cachesync.mode": "sync", "cachesync.lag.timeout": "2s", "cachesync.dedupe.count": "100000",
 		"cachesync.dedupe.time": "24h",
-		"failover.observe":      "false", "failover.preempt": "false", "failover.socket.mode": "multicast",
+		"failover.observe":      "false", "failover.preempt": "false", "failover.socket.mode": "multicast", "failover.tcp.port": "2710",
 		"failover.wire": "understudy", "failover.check.on": "always", "failover.check.interval": "5s",
 		"failover.check.timeout": "3s", "failover.check.rise": "2", "failover.check.fall": "3",
 		"failover.check.cooldown": "1m", "hooks.timeout": "30s",

@@ -142,15 +142,41 @@ func peers(value string) error {
 	return nil
 }
 
-// percent checks a share in percent, with its sign or without.
-func percent(least, most float64) func(string) error {
+// fraction checks a part of one.
+func fraction(least, most float64) func(string) error {
 	return func(value string) error {
-		n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(value, "%")), 64)
+		n, err := strconv.ParseFloat(value, 64)
 		if err != nil || !(n >= least && n <= most) { // NaN is neither
-			return fmt.Errorf("%s is not allowed; want a share from %g%% to %g%%", quoted(value), least, most)
+			return fmt.Errorf("%s is not allowed; want a number from %g to %g, 0.05 for 5 %%", quoted(value), least, most)
 		}
 		return nil
 	}
+}
+
+// members reads the number of voters: one alone would be no quorum.
+func members(c *Config, value string) error {
+	if err := number(0, maxMembers, func(c *Config) *int { return &c.FailoverMembers })(c, value); err != nil {
+		return err
+	}
+	if c.FailoverMembers == 1 {
+		c.FailoverMembers = 0
+		return errors.New("1 is no quorum: two nodes alone could each be a cluster of one; want 3 or 5, or leave it out")
+	}
+	return nil
+}
+
+// Towards is an address that the node's heartbeats go to, by which the system can tell from which of its own: the
+// multicast group, or with failover.socket.mode=tcp the first peer.
+func (c *Config) Towards() string {
+	properties := c.Properties()
+	if properties[socketModeKey] == "tcp" {
+		for peer := range strings.SplitSeq(properties[tcpPeersKey], ";") {
+			if host, _, err := net.SplitHostPort(strings.TrimSpace(peer)); err == nil {
+				return host
+			}
+		}
+	}
+	return properties["failover.group"]
 }
 
 // crossCheckElection is for rules between the keys of the election.

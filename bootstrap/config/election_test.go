@@ -63,6 +63,21 @@ func TestWitnessNeedsNoAdapter(t *testing.T) {
 	}
 }
 
+func TestTowards(t *testing.T) {
+	for _, test := range []struct {
+		lines []string
+		want  string
+	}{
+		{nil, "230.0.0.1"},
+		{[]string{"failover.multicast.group=239.1.1.1", "failover.tcp.peers=a:1"}, "239.1.1.1"},
+		{[]string{"failover.socket.mode=tcp", "failover.tcp.peers= ; [fd00::7]:2710;b:2710"}, "fd00::7"},
+	} {
+		if c, _ := mustLoad(t, props(test.lines...).write(t), config.Options{}); c.Towards() != test.want {
+			t.Errorf("%v: %s, want %s", test.lines, c.Towards(), test.want)
+		}
+	}
+}
+
 func TestCheckTarget(t *testing.T) {
 	c, _ := mustLoad(t, props("failover.check=https://localhost:8443/healthy?deep=1").write(t), config.Options{})
 	if c.Check.URL != "https://localhost:8443/healthy?deep=1" || c.Check.Command != nil || !c.Check.Enabled() {

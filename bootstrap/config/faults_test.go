@@ -93,8 +93,8 @@ func TestFaults(t *testing.T) {
 		{"a key file that is a folder", props("failover.key.file=config"), config.Options{}, []string{
 			at + `failover.key.file: config: is not a regular file; want a key file`,
 		}},
-		{"tcp without its port and peers", props("failover.socket.mode=tcp"), config.Options{}, []string{
-			at + `failover.socket.mode: tcp needs failover.tcp.port`, at + `failover.socket.mode: tcp needs failover.tcp.peers`,
+		{"tcp without peers", props("failover.socket.mode=tcp"), config.Options{}, []string{
+			at + `failover.socket.mode: tcp needs failover.tcp.peers: at least one other node; the others learn of this one`,
 		}},
 		{"votes in an Interlok cluster", props("failover.wire=interlok", "failover.members=3"), config.Options{}, []string{
 			at + `failover.wire: an Interlok cluster knows no votes; leave failover.members out`,
@@ -179,12 +179,15 @@ func TestValues(t *testing.T) {
 		{"failover.priority", "high", `"high" is not allowed; want a whole number from -2147483648 to 2147483647`},
 		{"failover.members", "", ""},
 		{"failover.members", "3", ""},
-		{"failover.members", "100", `"100" is not allowed; want a whole number from 0 to 99`},
+		{"failover.members", "1", `1 is no quorum: two nodes alone could each be a cluster of one; want 3 or 5, or leave it out`},
+		{"failover.members", "10", `"10" is not allowed; want a whole number from 0 to 9`},
+		{"failover.unclean", "", ""},
+		{"failover.unclean", "no", `"no" is not allowed; want true or false`},
 		{"failover.preempt", "yes", `"yes" is not allowed; want true or false`},
-		{"failover.drift", "5", ""},
-		{"failover.drift", "2.5 %", ""},
-		{"failover.drift", "NaN%", `"NaN%" is not allowed; want a share from 0% to 50%`},
-		{"failover.drift", "51%", `"51%" is not allowed; want a share from 0% to 50%`},
+		{"failover.drift", "0.01", ""},
+		{"failover.drift", "NaN", `"NaN" is not allowed; want a number from 0 to 0.2, 0.05 for 5 %`},
+		{"failover.drift", "5", `"5" is not allowed; want a number from 0 to 0.2, 0.05 for 5 %`},
+		{"failover.drift", "5%", `"5%" is not allowed; want a number from 0 to 0.2, 0.05 for 5 %`},
 		{"failover.socket.mode", "jgroups", `"jgroups" is not allowed; want multicast or tcp`},
 		{"failover.tcp.peers", "a:1; [fd00::7]:2 ;", ""},
 		{"failover.tcp.peers", "fd00::7:2710", `"fd00::7:2710"` + noPeer},

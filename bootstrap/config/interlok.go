@@ -66,12 +66,8 @@ func (l *loader) checkInterlok() {
 		}
 	}
 	l.checkPosition()
-	if l.value("failover.socket.mode") == "tcp" {
-		for _, key := range []string{"failover.tcp.port", "failover.tcp.peers"} {
-			if l.value(key) == "" {
-				l.faultIn(l.config.settings["failover.socket.mode"], "failover.socket.mode", "tcp needs %s", key)
-			}
-		}
+	if l.value(socketModeKey) == "tcp" && strings.Trim(l.value(tcpPeersKey), "; ") == "" {
+		l.faultIn(l.config.settings[socketModeKey], socketModeKey, "tcp needs %s: at least one other node; the others learn of this one", tcpPeersKey)
 	}
 }
 

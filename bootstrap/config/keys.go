@@ -22,6 +22,8 @@ const (
 	keyFileKey         = "failover.key.file"
 	wireKey            = "failover.wire"
 	wireInterlok       = "interlok"
+	socketModeKey      = "failover.socket.mode"
+	tcpPeersKey        = "failover.tcp.peers"
 	priorityKey        = "failover.priority"
 	positionKey        = "failover.secondary.position"
 	pingIntervalKey    = "failover.ping.interval.seconds"
@@ -68,17 +70,18 @@ func knownKeys() []key {
 		{"failover.ttl", "1", number(0, math.MaxUint8, nil)},
 		{priorityKey, "0", number(math.MinInt32, math.MaxInt32, nil)},
 
-		{"failover.members", "", optional(number(0, maxMembers, func(c *Config) *int { return &c.FailoverMembers }))},
+		{"failover.members", "", optional(members)},
 		{witnessKey, "", checked(checkName)},
 		{"failover.observe", string(ToggleOff), choice[Toggle](nil, ToggleOn, ToggleOff)},
 		{"failover.preempt", string(ToggleOff), choice[Toggle](nil, ToggleOn, ToggleOff)},
 		{"failover.preempt.delay", "", optional(duration(0, day, nil))},
-		{"failover.drift", "", optional(checked(percent(0, 50)))},
+		{"failover.drift", "", optional(checked(fraction(0, 0.2)))},
 		{keyFileKey, "", checked(optionalPath)},
-		{"failover.socket.mode", "multicast", choice[string](nil, "multicast", "tcp")},
+		{"failover.unclean", "", optional(choice[Toggle](nil, ToggleOn, ToggleOff))},
+		{socketModeKey, "multicast", choice[string](nil, "multicast", "tcp")},
 		{"failover.tcp.host", "", checked(checkTitle)},
-		{"failover.tcp.port", "", optional(number(1, math.MaxUint16, nil))},
-		{"failover.tcp.peers", "", checked(peers)},
+		{"failover.tcp.port", "2710", number(1, math.MaxUint16, nil)},
+		{tcpPeersKey, "", checked(peers)},
 		{wireKey, "understudy", choice[string](nil, "understudy", wireInterlok)},
 		{positionKey, "", optional(number(0, maxPosition, nil))},
 		{pingIntervalKey, "", optional(number(1, 3600, nil))},
@@ -110,9 +113,9 @@ func knownKeys() []key {
 	}, workloadKeys()...)
 }
 
-// The most voters, and the last position of an Interlok cluster: far above what anybody has.
+// The most voters that the election takes, and the last position of an Interlok cluster, far above what anybody has.
 const (
-	maxMembers  = 99
+	maxMembers  = 9
 	maxPosition = 10_000
 )
 

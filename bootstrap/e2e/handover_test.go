@@ -110,7 +110,7 @@ func TestHandoverRefused(t *testing.T) {
 	for _, node := range c.Nodes {
 		eventually(t, node.ID+" knows of the pause", func() error {
 			status, err := node.Status(t.Context())
-			if err == nil && !(status.GetElection().GetPaused() && status.GetElection().GetPausedBy() == standby.ID) {
+			if err == nil && (!status.GetElection().GetPaused() || status.GetElection().GetPausedBy() != standby.ID) {
 				err = fmt.Errorf("paused %v by %q", status.GetElection().GetPaused(), status.GetElection().GetPausedBy())
 			}
 			return err

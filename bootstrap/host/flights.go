@@ -50,6 +50,26 @@ func (f *flights) Receive(ctx context.Context, entry adapter.Entry) (done bool, 
 	return done, err
 }
 
+// Step takes a message up again that was held, as the mirror does.
+func (f *flights) Step(ctx context.Context, messageID, step string, payload []byte, wait bool) error {
+	f.takeUp(messageID)
+	return f.Mirror.Step(ctx, messageID, step, payload, wait)
+}
+
+// Producing takes a message up again that was held, as the mirror does.
+func (f *flights) Producing(ctx context.Context, messageID string) error {
+	f.takeUp(messageID)
+	return f.Mirror.Producing(ctx, messageID)
+}
+
+func (f *flights) takeUp(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open[id] {
+		f.open[id] = false
+	}
+}
+
 // Done ends a message.
 func (f *flights) Done(ctx context.Context, messageID string) error {
 	err := f.Mirror.Done(ctx, messageID)

@@ -1,6 +1,13 @@
 package host
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// stallLogPause: with a short delay on a busy machine short stalls are many, and one line says enough; status counts
+// them all.
+const stallLogPause = time.Minute
 
 // noteGate takes an event of the gate; whoever holds the gate's lock must not wait for a log.
 func (n *Node) noteGate(e GateEvent) {
@@ -12,7 +19,7 @@ func (n *Node) noteGate(e GateEvent) {
 
 // logGate writes what has happened to the gate.
 func (n *Node) logGate(ctx context.Context) {
-	lapsed := n.opt.Clock()
+	lapsed, stalled := n.opt.Clock(), n.opt.Clock()-stallLogPause
 	for {
 		var e GateEvent
 		select {
@@ -22,6 +29,10 @@ func (n *Node) logGate(ctx context.Context) {
 		}
 		switch e.Kind {
 		case GateStalled:
+			if e.For < n.opt.Patience && n.opt.Clock()-stalled < stallLogPause {
+				continue
+			}
+			stalled = n.opt.Clock()
 			n.log.Warn("this process did not run for a while: nothing passes the gate before the election has been asked", "for", e.For.String())
 		case GateLapsed:
 			lapsed = n.opt.Clock()

@@ -91,7 +91,7 @@ func (p *guardedProducer) Produce(ctx context.Context, batch adapter.Batch) erro
 		again := err != nil && lapsed() && ctx.Err() == nil
 		release()
 		if errors.Is(err, adapter.ErrFenced) {
-			p.gate.shutTerm(pass.term, "a receiver has heard of a newer master")
+			p.gate.shutTerm(pass.term, err.Error())
 			return err
 		}
 		if !again {

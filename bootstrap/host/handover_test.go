@@ -164,7 +164,7 @@ func TestHandoverMissesItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := leading(t, fitPeer)
 		s.failover.resigned = leadsOfB
-		for _, id := range []string{"m3", "m2", "held", "done"} {
+		for _, id := range []string{"m3", "m2", "held", "done", "m4"} {
 			if _, err := s.workload.run.Mirror.Receive(t.Context(), adapter.Entry{MessageID: id}); err != nil {
 				t.Fatal(err)
 			}
@@ -172,6 +172,7 @@ func TestHandoverMissesItsDeadline(t *testing.T) {
 		if err := errors.Join(
 			s.workload.run.Mirror.Hold(t.Context(), "held", "why not"), s.workload.run.Mirror.Done(t.Context(), "done"),
 			s.workload.run.Mirror.Release(t.Context(), "m1"),
+			s.workload.run.Mirror.Hold(t.Context(), "m4", "later"), s.workload.run.Mirror.Producing(t.Context(), "m4"),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +181,7 @@ func TestHandoverMissesItsDeadline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if result.Drain != 3*time.Second || !result.Missed || !slices.Equal(result.Unfinished, []string{"m2", "m3"}) ||
+		if result.Drain != 3*time.Second || !result.Missed || !slices.Equal(result.Unfinished, []string{"m2", "m3", "m4"}) ||
 			!strings.Contains(result.Fate, "in the mirror") {
 			t.Errorf("result %+v", result)
 		}

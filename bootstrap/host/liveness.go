@@ -19,9 +19,12 @@ import (
 
 // LivenessConfig says where the liveness socket listens.
 type LivenessConfig struct {
-	// Listen is host:port, port 0 for a free one. Empty: a free port at the first IPv4 address of Interface, or,
-	// without one, at the address from which the system would send to the multicast group Group.
-	Listen, Interface, Group string
+	// Listen is host:port, port 0 for a free one. Empty: a free port at the address of Interface; without one, at the
+	// address from which the system would send to Toward, a multicast group or another node.
+	Listen, Interface, Toward string
+	// Host is the address that the others are told, if it is an IP address and Listen is empty. The socket listens at
+	// all addresses then: it may be one that this machine does not have itself.
+	Host string
 }
 
 // The liveness socket's limits: connections at one time, how long a hello may take to be written, and the pause
@@ -189,6 +192,9 @@ func (c LivenessConfig) addresses() (listen string, advertise netip.Addr, err er
 			return c.Listen, netip.Addr{}, nil
 		}
 	}
+	if host, err := netip.ParseAddr(c.Host); err == nil && c.Listen == "" && !host.IsUnspecified() {
+		return ":0", host.Unmap(), nil
+	}
 	own, err := c.ownAddress()
 	if err != nil {
 		return "", netip.Addr{}, err
@@ -203,27 +209,58 @@ func (c LivenessConfig) ownAddress() (netip.Addr, error) {
 	const help = "name an interface in failover.interface, or an address in failover.liveness.listen"
 	if c.Interface == "" {
 		// Connecting a UDP socket sends nothing.
-		conn, err := net.Dial("udp4", net.JoinHostPort(c.Group, "9"))
+		conn, err := net.Dial("udp", net.JoinHostPort(c.Toward, "9"))
 		if err != nil {
-			return netip.Addr{}, fmt.Errorf("find this node's address for group %s: %w: %s", c.Group, err, help)
+			return netip.Addr{}, fmt.Errorf("find this node's address towards %s: %w: %s", c.Toward, err, help)
 		}
 		defer conn.Close()
-		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().WithZone(""), nil
 	}
-	device, err := net.InterfaceByName(c.Interface)
+	devices, err := net.Interfaces()
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("failover.interface: %q: %w", c.Interface, err)
+		return netip.Addr{}, fmt.Errorf("failover.interface: %w", err)
 	}
-	addresses, err := device.Addrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("failover.interface: %q: %w", c.Interface, err)
-	}
-	for _, address := range addresses {
-		if network, ok := address.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(network.IP.To4()); ok {
-				return ip, nil
+	best := netip.Addr{}
+	for _, device := range devices {
+		addresses, err := device.Addrs()
+		if err != nil || device.Flags&net.FlagUp == 0 {
+			continue
+		}
+		for _, address := range addresses {
+			prefix, err := netip.ParsePrefix(address.String())
+			if err != nil || !c.means(device.Name, prefix.Addr().Unmap()) {
+				continue
+			}
+			if ip := prefix.Addr().Unmap(); !best.IsValid() || reach(ip) < reach(best) {
+				best = ip
 			}
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("failover.interface: %q has no IPv4 address: name one in failover.liveness.listen", c.Interface)
+	if !best.IsValid() {
+		return netip.Addr{}, fmt.Errorf("failover.interface: %q is no name, address or network of an interface that is up: "+
+			"name one in failover.liveness.listen", c.Interface)
+	}
+	return best.WithZone(""), nil
+}
+
+// means reports whether an address of an interface is what Interface says: its name, the address, or a network.
+func (c LivenessConfig) means(device string, ip netip.Addr) bool {
+	if network, err := netip.ParsePrefix(c.Interface); err == nil {
+		return network.Contains(ip)
+	}
+	if named, err := netip.ParseAddr(c.Interface); err == nil {
+		return named.Unmap() == ip.WithZone("")
+	}
+	return device == c.Interface
+}
+
+// reach orders the addresses of an interface: the lower is the better one to be reached at.
+func reach(ip netip.Addr) (rank int) {
+	if ip.IsLinkLocalUnicast() {
+		rank += 2
+	}
+	if !ip.Is4() {
+		rank++
+	}
+	return rank
 }

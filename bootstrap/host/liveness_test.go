@@ -104,10 +104,15 @@ func TestLivenessIsBounded(t *testing.T) {
 
 func TestLivenessAddresses(t *testing.T) {
 	for _, cfg := range []host.LivenessConfig{
-		{Listen: ":0", Group: "127.0.0.1"},
-		{Listen: "0.0.0.0:0", Group: "127.0.0.1"},
+		{Listen: ":0", Toward: "127.0.0.1"},
+		{Listen: "0.0.0.0:0", Toward: "127.0.0.1"},
 		{Listen: "localhost:0"},
-		{Group: "127.0.0.1"},
+		{Toward: "127.0.0.1"},
+		{Interface: "127.0.0.0/8"},
+		{Interface: "127.0.0.1"},
+		{Host: "127.0.0.1", Toward: "203.0.113.1"},
+		{Host: "::ffff:127.0.0.1"},
+		{Host: "a-name", Toward: "127.0.0.1"},
 	} {
 		socket := listen(t, cfg)
 		if address := socket.At().Address; !strings.HasPrefix(address, "127.0.0.1:") && !strings.HasPrefix(address, "[::1]:") {
@@ -123,6 +128,7 @@ func TestLivenessAddresses(t *testing.T) {
 	for want, cfg := range map[string]host.LivenessConfig{
 		"failover.liveness.listen": {Listen: "nonsense"},
 		"failover.interface":       {Interface: "no-such-interface"},
+		"198.51.100.0/30":          {Interface: "198.51.100.0/30"},
 	} {
 		if _, err := host.ListenLiveness(cfg, "a", "c", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want a word about %s", cfg, err, want)

@@ -111,21 +111,22 @@ func linkDown(t *testing.T) {
 	transport := open(t, tcp.Options{Host: "10.89.0.1", Port: 2710, Peers: []string{"10.89.0.2:2710"}})
 	defer transport.Close()
 
+	const long = 6 * time.Second // More than it takes to give a connection up.
 	await(t, transport, "first", func([]string) {})
-	for _, outage := range []time.Duration{1000e6, 1010e6, 1020e6, 1030e6, 1040e6, 1050e6, 1060e6, 1070e6, 1080e6, 1090e6} {
+	for _, outage := range []time.Duration{time.Second, long} {
 		ip(t, "link set port1 nomaster")
 		if err := transport.Send([]byte("lost")); err != nil {
 			t.Fatal(err)
 		}
 		// The outage itself is what is wanted here; nothing else happens that could be waited for.
 		<-time.After(outage)
-		if p := transport.Peers()[0]; outage > 5*time.Second && (p.Connected || p.Fault == nil) {
+		if p := transport.Peers()[0]; outage == long && (p.Connected || p.Fault == nil) {
 			t.Errorf("%v after the cut the peer counts as connected: %+v", outage, p)
 		}
 		ip(t, "link set port1 master switch")
 		up := time.Now()
 		await(t, transport, "after "+outage.String(), func(others []string) {
-			if outage > 5*time.Second && slices.Contains(others, "echo of lost") {
+			if outage == long && slices.Contains(others, "echo of lost") {
 				t.Error("what was said before the outage was heard after it")
 			}
 			t.Logf("cut for %v: heard again %v after it was whole", outage, time.Since(up).Round(time.Millisecond))
@@ -136,7 +137,7 @@ func linkDown(t *testing.T) {
 // await sends four times a second until something of that comes back, and hands over what else was heard.
 func await(t *testing.T, transport *tcp.Transport, text string, then func(others []string)) {
 	t.Helper()
-	ticker := time.NewTicker(1000 * time.Millisecond)
+	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	var others []string
 	for {

@@ -351,7 +351,11 @@ func learns(t *testing.T, join func(string) failover.Transport) {
 	for i := range 3 {
 		text := fmt.Sprint("once ", i)
 		send(t, a, text)
-		if packet := next(t, b, ""); string(packet.Data) != text {
+		packet := next(t, b, "")
+		for i > 0 && string(packet.Data) == fmt.Sprint("once ", i-1) {
+			packet = next(t, b, "") // A datagram may be doubled while nodes meet.
+		}
+		if string(packet.Data) != text {
 			t.Errorf("received %q, want %q", packet.Data, text)
 		}
 	}

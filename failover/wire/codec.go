@@ -1,10 +1,10 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -32,8 +32,12 @@ const (
 	UnknownKey Cause = "unknown-key"
 	// Forged is one that the key that it names did not seal, or that was changed on its way.
 	Forged Cause = "forged"
-	// Replayed is one that was received before, or an old one.
+	// Replayed is one that was received before, or is too far behind the latest to tell.
 	Replayed Cause = "replayed"
+	// OldBoot is one of an earlier life of its sender.
+	OldBoot Cause = "old-boot"
+	// Crowded is one of a node that there is no room to remember.
+	Crowded Cause = "crowded"
 )
 
 // Codec encodes and decodes the datagrams of a cluster. With keys they are sealed by XChaCha20-Poly1305 with random
@@ -42,6 +46,7 @@ const (
 type Codec struct {
 	cluster string
 	keys    []sealer
+	bound   []byte // What is authenticated beside the content of a datagram of this version.
 }
 
 type sealer struct {
@@ -52,6 +57,7 @@ type sealer struct {
 // NewCodec takes the keys in their order: the first seals, all open. Without keys datagrams are plain.
 func NewCodec(cluster string, keys [][KeySize]byte) (*Codec, error) {
 	c := &Codec{cluster: cluster}
+	c.bound = c.bind([]byte(magic + string([]byte{Version | sealedFlag, LeastVersion})))
 	for _, key := range keys {
 		aead, err := chacha20poly1305.NewX(key[:])
 		if err != nil {
@@ -83,30 +89,38 @@ func (c *Codec) Encode(datagram *failoverv1.Datagram) ([]byte, error) {
 	nonce := data[len(data) : len(data)+chacha20poly1305.NonceSizeX]
 	rand.Read(nonce) // It never fails, see its documentation.
 	data = data[:len(data)+len(nonce)]
-	return key.aead.Seal(data, nonce, plain[headerSize:], c.bound(data[:headerSize])), nil
+	return key.aead.Seal(data, nonce, plain[headerSize:], c.bound), nil
 }
 
-// bound is what is authenticated beside the content.
-func (c *Codec) bound(header []byte) []byte {
+// bind is what is authenticated beside the content.
+func (c *Codec) bind(header []byte) []byte {
+	if bytes.HasPrefix(c.bound, header) { // Nearly always: of this version, and nothing to allocate.
+		return c.bound
+	}
 	return append(append(make([]byte, 0, headerSize+len(c.cluster)), header...), c.cluster...)
 }
 
 // Decode reads a datagram of the cluster. The error is always an *Error. Nothing of data is kept, and its content is
-// overwritten if it was sealed. What is not authentic is refused before anything of it is parsed.
+// overwritten if it was sealed. What is not authentic is refused before anything of it is parsed, and what is cheap to
+// see is looked at first: README.md has the order.
 func (c *Codec) Decode(data []byte) (*failoverv1.Datagram, error) {
-	if len(data) < headerSize || string(data[:len(magic)]) != magic || len(data) > MaxSize {
-		return Decode(data, c.cluster) // It says what is wrong.
+	version, least, err := readHeader(data)
+	if err != nil {
+		return nil, err
 	}
-	sealed := data[len(magic)]&sealedFlag != 0
+	sealed := version&sealedFlag != 0
+	version &^= sealedFlag
 	switch {
 	case sealed && !c.Sealed():
-		return nil, refuse(Sealed, "the sender has a key, this node has none: set failover.key.file on both")
+		return nil, errSealed
 	case !sealed && c.Sealed():
-		return nil, refuse(Unsealed, "the sender has no key, this node has one: set failover.key.file on both")
+		return nil, errUnsealed
 	case !sealed:
-		return Decode(data, c.cluster)
+		return decode(version, least, data[headerSize:], c.cluster)
+	case !readable(version, least):
+		return nil, otherVersion(version, least)
 	case len(data) < headerSize+overhead:
-		return nil, refuse(Malformed, "%d bytes are too few for a sealed datagram", len(data))
+		return nil, errNoSeal
 	}
 	key, known := c.find([keyIDSize]byte(data[headerSize : headerSize+keyIDSize]))
 	if !known {
@@ -114,15 +128,18 @@ func (c *Codec) Decode(data []byte) (*failoverv1.Datagram, error) {
 	}
 	nonce := data[headerSize+keyIDSize : headerSize+keyIDSize+chacha20poly1305.NonceSizeX]
 	content := data[headerSize+keyIDSize+chacha20poly1305.NonceSizeX:]
-	plain, err := key.aead.Open(content[:0], nonce, content, c.bound(data[:headerSize]))
+	plain, err := key.aead.Open(content[:0], nonce, content, c.bind(data[:headerSize]))
 	if err != nil {
 		return nil, errForged
 	}
-	return decode(data[len(magic)]&^sealedFlag, data[len(magic)+1], plain, c.cluster)
+	return decode(version, least, plain, c.cluster)
 }
 
-// Refusals that an attacker can cause at will cost no allocation.
+// Refusals that anybody can cause at will cost no allocation.
 var (
+	errSealed     = &Error{Cause: Sealed, Detail: "the sender has a key, this node has none: set failover.key.file on both"}
+	errUnsealed   = &Error{Cause: Unsealed, Detail: "the sender has no key, this node has one: set failover.key.file on both"}
+	errNoSeal     = &Error{Cause: Malformed, Detail: "it is too short for a sealed datagram"}
 	errUnknownKey = &Error{Cause: UnknownKey, Detail: "it is sealed with a key that this node does not have: compare 'bootstrap keygen --show' on both, or another cluster uses this group and port"}
 	errForged     = &Error{Cause: Forged, Detail: "it was not sealed with the key that it names, or for another cluster, or was changed on its way"}
 )
@@ -134,87 +151,4 @@ func (c *Codec) find(id [keyIDSize]byte) (sealer, bool) {
 		}
 	}
 	return sealer{}, false
-}
-
-// Replay remembers what was received, so that nobody can send it again. It is not safe for concurrent use. Without keys it
-// is of no use: who can forge needs not replay.
-type Replay struct{ nodes map[string]*window }
-
-// replayWindow is how far messages may overtake each other.
-const replayWindow = 1024
-
-type window struct {
-	boot, highest uint64
-	seen          [replayWindow / 64]uint64
-}
-
-// NewReplay takes the boots that are known from the disk: no earlier life of a node is heard.
-func NewReplay(boots map[string]uint64) *Replay {
-	r := &Replay{nodes: make(map[string]*window)}
-	for node, boot := range boots {
-		if len(r.nodes) < MaxNodes {
-			r.nodes[node] = &window{boot: boot}
-		}
-	}
-	return r
-}
-
-// Boots are the last known lives of the nodes, to be kept on disk.
-func (r *Replay) Boots() map[string]uint64 {
-	boots := make(map[string]uint64, len(r.nodes))
-	for node, w := range r.nodes {
-		boots[node] = w.boot
-	}
-	return boots
-}
-
-// errReplayed and errCrowded are refusals of Admit.
-var (
-	errReplayed = &Error{Cause: Replayed, Detail: "it was received before, or is older than what was"}
-	errCrowded  = errors.New("too many nodes are known already")
-)
-
-// Admit notes a datagram. A node's later life makes the earlier ones old; within a life each sequence number counts once, and
-// one that is behind the highest by 1024 or more not at all. A new node is not noted when MaxNodes are known. fresh says
-// that a life was heard for the first time.
-func (r *Replay) Admit(node string, boot, sequence uint64) (fresh bool, err error) {
-	w := r.nodes[node]
-	if w == nil {
-		if len(r.nodes) >= MaxNodes {
-			return false, errCrowded
-		}
-		w = &window{}
-		r.nodes[node] = w
-	}
-	switch {
-	case boot < w.boot:
-		return false, errReplayed
-	case boot > w.boot:
-		*w = window{boot: boot}
-		fresh = true
-	}
-	switch {
-	case sequence > w.highest:
-		w.advance(sequence)
-	case w.highest-sequence >= replayWindow || w.has(sequence):
-		return fresh, errReplayed
-	}
-	w.seen[sequence%replayWindow/64] |= 1 << (sequence % 64)
-	return fresh, nil
-}
-
-func (w *window) has(sequence uint64) bool {
-	return w.seen[sequence%replayWindow/64]&(1<<(sequence%64)) != 0
-}
-
-// advance clears the places that sequence numbers from the old highest on will use again.
-func (w *window) advance(sequence uint64) {
-	if sequence-w.highest >= replayWindow {
-		clear(w.seen[:])
-	} else {
-		for s := w.highest + 1; s <= sequence; s++ {
-			w.seen[s%replayWindow/64] &^= 1 << (s % 64)
-		}
-	}
-	w.highest = sequence
 }

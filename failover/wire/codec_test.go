@@ -2,9 +2,11 @@ package wire_test
 
 import (
 	"bytes"
-	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
+	"golang.org/x/crypto/chacha20poly1305"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/understudy-ha/understudy/failover/wire"
@@ -64,6 +66,7 @@ func TestSealedDatagrams(t *testing.T) {
 		{"no key there", plain, sealed, wire.Unsealed},
 		{"another key", codec(t, "orders", second), sealed, wire.UnknownKey},
 		{"the same key in another cluster", sealed, codec(t, "payments", first), wire.Forged},
+		{"three keys, the last of which is right", sealed, codec(t, "orders", second, key(3), first), ""},
 	} {
 		data, err := test.from.Encode(busyHeartbeat())
 		if err != nil {
@@ -104,55 +107,117 @@ func TestNoBitCanBeChanged(t *testing.T) {
 	}
 }
 
-// TestReplay compares the window with a list of everything that was seen.
-func TestReplay(t *testing.T) {
+// TestSealedHeader: what the plain bytes say is judged before a key is tried, and authentic all the same.
+func TestSealedHeader(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 1))
-	for range 200 {
-		replay := wire.NewReplay(map[string]uint64{"a": 5})
-		seen := map[[2]uint64]bool{}
-		boot, highest := uint64(5), uint64(0)
-		for range 3000 {
-			b := boot
-			if random.IntN(500) == 0 {
-				b += random.Uint64N(3) - 1
-			}
-			sequence := highest + random.Uint64N(3)
-			if random.IntN(3) == 0 {
-				sequence = highest - min(highest, random.Uint64N(1500))
-			}
-			if random.IntN(100) == 0 {
-				sequence = highest + random.Uint64N(3000)
-			}
-			if b > boot {
-				boot, highest = b, 0
-			}
-			want := b == boot && !seen[[2]uint64{b, sequence}] && sequence+1024 > highest
-			if sequence == 0 {
-				continue // Sequences begin with 1.
-			}
-			if _, err := replay.Admit("a", b, sequence); (err == nil) != want {
-				t.Fatalf("boot %d of %d, sequence %d after %d: %v", b, boot, sequence, highest, err)
-			}
-			if want {
-				seen[[2]uint64{b, sequence}] = true
-				highest = max(highest, sequence)
-			}
+	c := codec(t, "orders", key(1))
+	data, err := c.Encode(busyHeartbeat())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data[4] != wire.Version|0x80 || data[5] != wire.LeastVersion || string(data[:4]) != "USTY" {
+		t.Fatalf("the plain bytes are %x", data[:6])
+	}
+	for _, test := range []struct {
+		name   string
+		change func([]byte) []byte
+		want   wire.Cause
+	}{
+		{"a later version that this one can read", func(d []byte) []byte { d[4]++; return d }, wire.Forged},
+		{"a reader of a later version is needed", func(d []byte) []byte { d[5] = wire.Version + 1; return d }, wire.OtherVersion},
+		{"an early version", func(d []byte) []byte { d[4] = 0x80; return d }, wire.OtherVersion},
+		{"not sealed any more", func(d []byte) []byte { d[4] &^= 0x80; return d }, wire.Unsealed},
+		{"no room for a seal", func(d []byte) []byte { return d[:6+4+24+15] }, wire.Malformed},
+		{"nothing but a seal", func(d []byte) []byte { return d[:6+4+24+16] }, wire.Forged},
+		{"another key's id", func(d []byte) []byte { d[6]++; return d }, wire.UnknownKey},
+		{"too long", func(d []byte) []byte { return append(d, make([]byte, wire.MaxSize)...) }, wire.TooLong},
+	} {
+		if _, err := c.Decode(test.change(bytes.Clone(data))); err == nil || wire.CauseOf(err) != test.want {
+			t.Errorf("%s: %v, want %s", test.name, err, test.want)
 		}
 	}
 }
 
-func TestReplayIsBounded(t *testing.T) {
+// TestLaterVersion: a sealed datagram of a later version that this one can read is opened like any other.
+func TestLaterVersion(t *testing.T) {
 	t.Parallel()
-	replay := wire.NewReplay(nil)
-	refused := 0
-	for i := range 100 {
-		if _, err := replay.Admit(string(rune('A'+i)), 1, 1); err != nil {
-			refused++
-		}
+	k := key(1)
+	c := codec(t, "orders", k)
+	data, err := c.Encode(busyHeartbeat())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(replay.Boots()) != wire.MaxNodes || refused != 100-wire.MaxNodes {
-		t.Errorf("%d nodes are kept, %d were refused", len(replay.Boots()), refused)
+	aead, err := chacha20poly1305.NewX(k[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := proto.Marshal(busyHeartbeat())
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := []byte{'U', 'S', 'T', 'Y', 0x80 | (wire.Version + 1), wire.LeastVersion}
+	nonce := data[10:34]
+	later := slices.Concat(header, data[6:34], aead.Seal(nil, nonce, content, append(bytes.Clone(header), "orders"...)))
+	if got, err := c.Decode(later); err != nil || !proto.Equal(got, busyHeartbeat()) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestTooLongSealed(t *testing.T) {
+	t.Parallel()
+	d := busyHeartbeat()
+	long := make([]string, wire.MaxNodes)
+	for i := range long {
+		long[i] = strings.Repeat("x", wire.MaxID-5)
+	}
+	d.About.Hears, d.GetHeartbeat().Members = long, long
+	plain, err := codec(t, "orders").Encode(d)
+	for i := 0; err == nil && len(plain)+44 <= wire.MaxSize; i++ {
+		long[i] += "xxxxx" // In both lists.
+		plain, err = codec(t, "orders").Encode(d)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := codec(t, "orders", key(1)).Encode(d); wire.CauseOf(err) != wire.TooLong {
+		t.Errorf("%d bytes plain, sealed: %v", len(plain), err)
+	}
+}
+
+// TestNoncesDiffer: two datagrams of the same content are not the same.
+func TestNoncesDiffer(t *testing.T) {
+	t.Parallel()
+	c := codec(t, "orders", key(1))
+	seen := map[string]bool{}
+	for range 1000 {
+		data, err := c.Encode(heartbeat())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[string(data[10:34])] = true
+	}
+	if len(seen) != 1000 {
+		t.Errorf("%d different nonces of 1000", len(seen))
+	}
+}
+
+// TestForgeriesAreCheap: what anybody can send to a node that has keys costs it no memory.
+func TestForgeriesAreCheap(t *testing.T) {
+	c := codec(t, "orders", key(1))
+	datagrams := map[string][]byte{"not ours": []byte("GET / HTTP/1.1")}
+	for name, from := range map[string]*wire.Codec{
+		"forged": codec(t, "other", key(1)), "unknown key": codec(t, "orders", key(2)), "plain": codec(t, "orders"),
+	} {
+		data, err := from.Encode(busyHeartbeat())
+		if err != nil {
+			t.Fatal(err)
+		}
+		datagrams[name] = data
+	}
+	for name, data := range datagrams {
+		if allocations := testing.AllocsPerRun(100, func() { _, _ = c.Decode(data) }); allocations != 0 {
+			t.Errorf("%s: %v allocations", name, allocations)
+		}
 	}
 }
 

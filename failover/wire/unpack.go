@@ -39,8 +39,8 @@ type standingParcel struct {
 	term     clusterv1.Term
 }
 
-// usualNodes is room for the lists of a usual cluster.
-const usualNodes = 8
+// usualNodes is room for the other nodes of a usual cluster.
+const usualNodes = 4
 
 // The wire types of the fields, and where the field number begins in a tag.
 const (
@@ -308,6 +308,14 @@ func (c *cursor) enter() (outer int) {
 func (c *cursor) leave(outer int) { c.end = outer }
 
 func (c *cursor) varint() uint64 {
+	if c.pos < c.end && c.data[c.pos] < 0x80 { // Most are one byte.
+		c.pos++
+		return uint64(c.data[c.pos-1])
+	}
+	return c.longVarint()
+}
+
+func (c *cursor) longVarint() uint64 {
 	value, n := protowire.ConsumeVarint(c.data[c.pos:c.end])
 	if n < 0 {
 		c.give()

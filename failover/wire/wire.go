@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"unicode"
 	"unicode/utf8"
 
@@ -90,26 +91,50 @@ func Encode(datagram *failoverv1.Datagram) ([]byte, error) {
 	return data, nil
 }
 
-// Decode reads a datagram of a cluster. The error is always an *Error. Nothing of data is kept.
+// Decode reads a plain datagram of a cluster. The error is always an *Error. Nothing of data is kept.
 func Decode(data []byte, cluster string) (*failoverv1.Datagram, error) {
-	if len(data) < headerSize || string(data[:len(magic)]) != magic {
-		return nil, refuse(NotOurs, "%d bytes that do not begin with %s", len(data), magic)
+	version, least, err := readHeader(data)
+	if err != nil {
+		return nil, err
 	}
-	if len(data) > MaxSize {
-		return nil, refuse(TooLong, "%d bytes, at most %d", len(data), MaxSize)
+	return decode(version, least, data[headerSize:], cluster)
+}
+
+// readHeader reads the six plain bytes.
+func readHeader(data []byte) (version, least byte, err error) {
+	switch {
+	case len(data) < headerSize || string(data[:len(magic)]) != magic:
+		return 0, 0, errNotOurs
+	case len(data) > MaxSize:
+		return 0, 0, errTooLong
 	}
-	return decode(data[len(magic)], data[len(magic)+1], data[headerSize:], cluster)
+	return data[len(magic)], data[len(magic)+1], nil
+}
+
+// errNotOurs and errTooLong cost no allocation, like all refusals that anybody can cause at will.
+var (
+	errNotOurs = &Error{Cause: NotOurs, Detail: "it does not begin with " + magic}
+	errTooLong = &Error{Cause: TooLong, Detail: "it is longer than " + strconv.Itoa(MaxSize) + " bytes"}
+)
+
+func readable(version, least byte) bool { return least <= Version && version >= LeastVersion }
+
+func otherVersion(version, least byte) error {
+	return refuse(OtherVersion, "it has version %d and needs a reader of at least %d; this node writes %d and reads from %d",
+		version, least, Version, LeastVersion)
 }
 
 // decode reads what follows the six plain bytes.
 func decode(version, least byte, content []byte, cluster string) (*failoverv1.Datagram, error) {
-	if least > Version || version < LeastVersion {
-		return nil, refuse(OtherVersion, "it has version %d and needs a reader of at least %d; this node writes %d and reads from %d",
-			version, least, Version, LeastVersion)
+	if !readable(version, least) {
+		return nil, otherVersion(version, least)
 	}
-	datagram := new(failoverv1.Datagram)
-	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(content, datagram); err != nil {
-		return nil, refuse(Malformed, "%v", err)
+	datagram, usual := unpack(content)
+	if !usual {
+		datagram = new(failoverv1.Datagram)
+		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(content, datagram); err != nil {
+			return nil, refuse(Malformed, "%v", err)
+		}
 	}
 	if datagram.GetCluster() != cluster {
 		return nil, refuse(OtherCluster, "it is of cluster %q, this node of %q", clip(datagram.GetCluster()), cluster)
@@ -204,7 +229,10 @@ func checkTerm(field string, term *clusterv1.Term, optional bool) error {
 	case term.GetNumber() > MaxNumber:
 		return fmt.Errorf("%s has the number %d, at most %d", field, term.GetNumber(), uint64(MaxNumber))
 	}
-	return checkID(field+".node_id", term.GetNodeId())
+	if err := ValidID(term.GetNodeId()); err != nil {
+		return fmt.Errorf("%s.node_id: %w", field, err)
+	}
+	return nil
 }
 
 func checkStamp(field string, s *failoverv1.Stamp) error {
@@ -283,6 +311,8 @@ func ValidID(id string) error {
 		return errors.New("it is empty")
 	case len(id) > MaxID:
 		return fmt.Errorf("it has %d bytes, at most %d", len(id), MaxID)
+	case plainASCII(id): // Nearly every one is.
+		return nil
 	case !utf8.ValidString(id):
 		return errors.New("it is not UTF-8")
 	}
@@ -292,6 +322,15 @@ func ValidID(id string) error {
 		}
 	}
 	return nil
+}
+
+func plainASCII(id string) bool {
+	for i := range len(id) {
+		if id[i] < ' ' || id[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // clip keeps the start of a stranger's text.

@@ -12,7 +12,9 @@ import (
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/peer"
+	"github.com/understudy-ha/understudy/failover"
 	"github.com/understudy-ha/understudy/plugins/contract"
+	"github.com/understudy-ha/understudy/plugins/contract/keyring"
 )
 
 // Store says where the table is kept.
@@ -39,6 +41,8 @@ type Config struct {
 	TTL       int
 	// Listen is host:port for the peers; empty is a free port on the first IPv4 address of the interface.
 	Listen string
+	// KeyFile is the file with the cluster's keys; empty if there are none.
+	KeyFile string
 	// Notices are what ehcache.xml says and cannot be honoured as it is.
 	Notices []string
 }
@@ -77,6 +81,7 @@ func ConfigFromProperties(from contract.MirrorConfig) (Config, error) {
 	read(&r, "cachesync.interface", &c.Interface, plain)
 	read(&r, "cachesync.ttl", &c.TTL, strconv.Atoi)
 	read(&r, "cachesync.listen", &c.Listen, plain)
+	read(&r, "failover.key.file", &c.KeyFile, func(s string) (string, error) { return strings.TrimSpace(s), nil })
 	read(&r, "cachesync.store", &c.Store, func(s string) (Store, error) { return Store(s), nil })
 	read(&r, "cachesync.mode", &c.Mirror.Mode, func(s string) (cachesync.Mode, error) { return cachesync.Mode(s), nil })
 	read(&r, "cachesync.lag.timeout", &c.Mirror.LagTimeout, duration)
@@ -164,6 +169,13 @@ func (c Config) Validate() error {
 func (c Config) peerConfig(boot string) (peer.Config, error) {
 	p := peer.DefaultConfig()
 	p.NodeID, p.Cluster, p.BootID, p.Listen = c.Mirror.NodeID, c.Cluster, boot, c.Listen
+	if c.KeyFile != "" {
+		ring, err := keyring.Load(c.KeyFile)
+		if err != nil {
+			return peer.Config{}, fmt.Errorf("failover.key.file: %w", err)
+		}
+		p.Keys = ring.Derive("mirror")
+	}
 	if c.Listen != "" {
 		host, _, err := net.SplitHostPort(c.Listen)
 		if err != nil {
@@ -198,18 +210,9 @@ func (c Config) ownAddress() (string, error) {
 		host, _, err := net.SplitHostPort(conn.LocalAddr().String())
 		return host, err
 	}
-	device, err := net.InterfaceByName(c.Interface)
+	nic, err := failover.ChooseNIC(c.Interface, true)
 	if err != nil {
-		return "", fmt.Errorf("cachesync.interface: %q: %w", c.Interface, err)
+		return "", fmt.Errorf("cachesync.interface: %w", err)
 	}
-	addresses, err := device.Addrs()
-	if err != nil {
-		return "", fmt.Errorf("cachesync.interface: %q: %w", c.Interface, err)
-	}
-	for _, address := range addresses {
-		if network, ok := address.(*net.IPNet); ok && network.IP.To4() != nil {
-			return network.IP.String(), nil
-		}
-	}
-	return "", fmt.Errorf("cachesync.interface: %q has no IPv4 address: name one in cachesync.listen", c.Interface)
+	return nic.Address.String(), nil
 }

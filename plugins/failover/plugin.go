@@ -97,6 +97,7 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 	if err != nil {
 		return err
 	}
+	p.log.Info("Datagrams go this way", "transport", words)
 	node, err := failover.NewNode(cfg, transport, store, p.log, p.clock, nil)
 	if err != nil {
 		return errors.Join(err, transport.Close())

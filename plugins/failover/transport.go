@@ -16,7 +16,7 @@ func openTransport(cfg failover.Config, log *slog.Logger) (failover.Transport, s
 	if cfg.SocketMode == failover.TCP {
 		return openTCP(cfg, log)
 	}
-	return openMulticast(cfg)
+	return openMulticast(cfg, log)
 }
 
 func openTCP(cfg failover.Config, log *slog.Logger) (failover.Transport, string, error) {
@@ -33,9 +33,9 @@ func openTCP(cfg failover.Config, log *slog.Logger) (failover.Transport, string,
 	return transport, transport.Description(), nil
 }
 
-func openMulticast(cfg failover.Config) (failover.Transport, string, error) {
+func openMulticast(cfg failover.Config, log *slog.Logger) (failover.Transport, string, error) {
 	transport, err := multicast.Open(multicast.Config{
-		Group: cfg.Group, Port: cfg.Port, Interface: cfg.Interface, TTL: cfg.TTL,
+		Group: cfg.Group, Port: cfg.Port, Interface: cfg.Interface, TTL: cfg.TTL, Log: log,
 	})
 	if err != nil {
 		return nil, "", fmt.Errorf("failover.group, failover.port, failover.interface: %w", err)

@@ -23,8 +23,9 @@ type fault struct {
 	hold, holdQuorum time.Duration
 	// apart: without a quorum both sides may have a master while it lasts.
 	apart bool
-	// killed: the process of the master's host dies of it.
+	// killed: the process of the master's host dies of it; or that of the node victim.
 	killed bool
+	victim string
 	// noisy: an election may be under way when it ends.
 	noisy bool
 }
@@ -294,12 +295,16 @@ func (f *field) warm(master *cluster.Node) {
 	})
 }
 
-// stayed sees that every node is in the process in which it was, but for one that was killed.
+// stayed sees that every node is in the process in which it was, but for one that was killed and started again.
 func (f *field) stayed(c fault, master *cluster.Node, pids map[string]int) {
 	f.t.Helper()
+	victim := c.victim
+	if c.killed && victim == "" {
+		victim = master.ID
+	}
 	for _, node := range f.Nodes {
-		if !node.Running() || node.PID() != pids[node.ID] && !(c.killed && node == master) {
-			f.t.Errorf("%s has not stayed in its process", node.ID)
+		if same := node.PID() == pids[node.ID]; !node.Running() || same == (node.ID == victim) {
+			f.t.Errorf("%s: running %v, in the same process %v; killed was %q", node.ID, node.Running(), same, victim)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestWitness(t *testing.T) {
 			f.net.split(witness.ID)
 			return func() { f.net.mend(witness.ID) }
 		}, holdQuorum: long},
-		{name: "witness killed", strike: func(f *field, _ *cluster.Node) func() {
+		{name: "witness killed", killed: true, victim: witness.ID, strike: func(f *field, _ *cluster.Node) func() {
 			witness.Kill()
 			return func() {
 				if err := witness.StartArgs("-witness", "-Dnode.id="+witness.ID, "bootstrap.properties"); err != nil {

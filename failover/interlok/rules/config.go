@@ -26,6 +26,9 @@ const (
 // primary.
 const LeastPings = 3
 
+// Steady reports whether a lease lasts well beyond the next ping.
+func (c Config) Steady() bool { return c.Lease() >= c.Interval+c.Interval/4 }
+
 // Config is what a machine must know from the start. It is not checked here: package interlok does.
 type Config struct {
 	// NodeID is the node's name in its terms, ID that of this instance on the wire: a new one at each start.
@@ -51,10 +54,11 @@ type Config struct {
 }
 
 // Lease is how long after a ping its sender may work. The others do not become primary before the timeout has passed
-// since the last ping that they heard; that may be an earlier one, because pings are lost, and clocks differ a little.
+// since the last ping that they heard; that may be an earlier one, because pings are lost, and clocks differ a little. A
+// Java member that has just started and has heard nobody waits for a shorter time than that: until its second look.
 func (c Config) Lease() time.Duration {
 	lost := min(max(c.Timeout/c.Interval-2, 0), 2)
-	return c.Timeout - lost*c.Interval - c.Timeout/20
+	return min(c.Timeout-lost*c.Interval, c.Listen+c.Poll) - c.Timeout/20
 }
 
 // HostSilence is how long the host may be silent before the machine stops to vouch for it.

@@ -35,6 +35,7 @@ type Machine struct {
 
 	// As a secondary. appeared: it has pinged since its start; silent: it does not ping, since silentAt.
 	position   int
+	placedAt   time.Duration // since when it has its position, as far as it is known to the others
 	appeared   bool
 	silent     bool
 	silentAt   time.Duration
@@ -68,7 +69,7 @@ func New(cfg Config) *Machine {
 	return &Machine{
 		cfg: cfg, now: cfg.Start, role: election.Starting, since: cfg.Start, reason: "started",
 		highest: cfg.Term, saved: cfg.Term, savedAt: never, hostAt: never, members: make(map[packet.ID]*member),
-		position: cfg.Position, silent: true, silentAt: never,
+		position: cfg.Position, placedAt: never, silent: true, silentAt: never,
 		nextPing: never, nextPoll: cfg.Start + cfg.Listen, notBefore: cfg.Start + cfg.Timeout,
 		heldUntil: never, brokenTill: never, beatAt: never, quietUntil: never,
 	}
@@ -131,6 +132,7 @@ func (m *Machine) Next() time.Duration {
 	wake(m.nextPoll)
 	wake(m.cfg.Start + m.cfg.Listen)
 	wake(m.notBefore)
+	wake(m.placedAt + m.cfg.Poll)
 	wake(m.heldUntil)
 	wake(m.brokenTill)
 	if p := m.primary(); p != nil {

@@ -48,6 +48,9 @@ func (m *Machine) appear() {
 		return
 	}
 	m.silent, m.nextPing, m.nextPoll = false, m.now, m.now
+	m.placedAt = m.now
+	// Another one may appear at the same moment: each has to hear of the other's place first.
+	m.notBefore = max(m.notBefore, m.now+LeastPings*m.cfg.Interval)
 	if m.appeared && m.now-m.silentAt > m.cfg.Timeout || m.appeared && m.position == 0 {
 		m.position = m.lastPlace()
 		m.report(Assigned, "", "Assigning myself secondary position %d", m.position)
@@ -77,7 +80,7 @@ func (m *Machine) poll() {
 		m.allocate()
 	case m.position > 1 && !m.anyAt(m.position-1):
 		m.position--
-		m.nextPing = m.now
+		m.nextPing, m.placedAt = m.now, m.now
 		m.report(Moved, "", "Promoting secondary to position %d", m.position)
 	}
 }
@@ -94,13 +97,14 @@ func (m *Machine) allocate() {
 	if place == m.position {
 		return
 	}
-	m.position, m.nextPing = place, m.now
+	m.position, m.nextPing, m.placedAt = place, m.now, m.now
 	m.report(Assigned, "", "Assigning myself secondary position %d", place)
 }
 
-// mayLead reports whether it is this secondary's turn.
+// mayLead reports whether it is this secondary's turn. As in Java it has held place 1 for a poll by then, so that
+// another one that believes the same has been heard.
 func (m *Machine) mayLead() bool {
-	return m.position == 1 && m.now >= m.notBefore && !m.anyAt(1) && m.primary() == nil
+	return m.position == 1 && m.now >= max(m.notBefore, m.placedAt+m.cfg.Poll) && !m.anyAt(1) && m.primary() == nil
 }
 
 // promote makes this member the primary.
