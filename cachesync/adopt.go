@@ -182,6 +182,10 @@ func (k *link) adoptEntry(e *ledger.Entry) (bool, error) {
 			k.r.tellAdopted(id)
 		}
 	})
+	for _, other := range g.links {
+		other.wakeUp()
+	}
+	k.r.journal.goLocked()
 	return true, nil
 }
 

@@ -10,8 +10,11 @@ import (
 // Settle is told the fate of a change. It must not wait for another commit.
 type Settle func(Result, error)
 
+// callerLimit is how much a caller of Commit sends itself, when the line is idle.
+const callerLimit = 64 << 10
+
 // Commit queues one change and returns at once, unless more than Config.Backlog waits for a slow standby.
-// Changes are applied in the order of the calls. settle is called once, in the order of the log, when the
+// Changes are applied in the order of the calls. settle is called once, from any goroutine and maybe before Commit returns, in the order of the log, when the
 // change is committed or refused; with quiet only if it is refused, and it may be nil. A change that writes
 // nothing (the message is in flight already, or was done before) is settled when that is committed. While the store is
 // full new messages are refused with NoRoom; changes of those in flight wait.
@@ -25,10 +28,20 @@ func (r *Replicator) Commit(term ledger.Term, op ledger.Op, quiet bool, settle S
 	r.mu.Lock()
 	g := r.leadingLocked(term)
 	if g != nil {
+		r.settler.hold()
 		r.writeLocked(g, op, quiet, settle)
+		r.settler.unhold()
+		for _, k := range g.links {
+			k.pumpLocked(false, callerLimit)
+		}
+		r.writeOnLocked(g)
 	}
 	r.mu.Unlock()
-	if g != nil || settle == nil {
+	if g != nil {
+		r.settler.help()
+		return
+	}
+	if settle == nil {
 		return
 	}
 	r.refuse(settlement{settle, NotLeading, fmt.Errorf("%w: %v", ErrNotLeading, term)})
@@ -39,6 +52,17 @@ func (r *Replicator) refuse(refusal settlement) {
 	if !r.settler.add(refusal) {
 		refusal.give() // Run has ended and nobody else is left to answer
 	}
+}
+
+// writeOnLocked has what has gathered for the store written, unless a batch is under way to a standby that counts: then it
+// is written when the next one is sent, so that what is committed together is written together, here and there.
+func (r *Replicator) writeOnLocked(g *reign) {
+	for _, k := range g.links {
+		if g.countsLocked(k) && k.stream != nil && k.stream.ready && !k.stream.farewell && k.underway.len() > 0 {
+			return
+		}
+	}
+	r.journal.goLocked()
 }
 
 // leadingLocked returns the reign of a term when its backlog has room, or nil if this node does not lead it.
@@ -79,9 +103,6 @@ func (r *Replicator) writeLocked(g *reign, op ledger.Op, quiet bool, settle Sett
 	w.index = r.table.Position().Index
 	g.waiting.push(w)
 	g.advanceLocked(r)
-	for _, k := range g.links {
-		k.wakeUp()
-	}
 }
 
 // waiting is a change that is not settled yet.

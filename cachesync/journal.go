@@ -10,7 +10,7 @@ import (
 // groupBytes bounds what one write to the store carries; a single change may be larger.
 const groupBytes = 8 << 20
 
-// journal carries the table's changes to the store, in order, in a goroutine of its own. While one write is under
+// journal carries the table's changes to the store, in order, one write at a time. While one write is under
 // way the next ones gather, so that one fsync is enough for all that wait. Without a store nothing is carried and
 // everything counts as written.
 type journal struct {
@@ -20,8 +20,15 @@ type journal struct {
 
 	// What follows is guarded by Replicator.mu.
 
+	mu    *sync.Mutex
+	told  func() // called after each write
 	queue []journalItem
+	spare []journalItem // the memory of the last batch
 	bytes int
+	// writing: somebody writes to the store. running: that is run, which calls after when it is done.
+	writing, running bool
+	// due: what has gathered is to be written.
+	due bool
 	// queued and written count the items; a ticket is the number of the last item that somebody waits for.
 	queued, written uint64
 	// durable is the position up to which the table is in the store.
@@ -38,8 +45,8 @@ type journalItem struct {
 	promise *Promise
 }
 
-func newJournal(store Store, mu *sync.Mutex) *journal {
-	return &journal{store: store, wake: make(chan struct{}, 1), ended: make(chan struct{}), moved: sync.NewCond(mu)}
+func newJournal(store Store, mu *sync.Mutex, told func()) *journal {
+	return &journal{store: store, mu: mu, told: told, wake: make(chan struct{}, 1), ended: make(chan struct{}), moved: sync.NewCond(mu)}
 }
 
 // full says why nothing can be written, or nil.
@@ -53,7 +60,14 @@ func (j *journal) full() error {
 func (j *journal) addLocked(item journalItem) {
 	j.queue = append(j.queue, item)
 	j.queued++
-	j.wakeUp()
+}
+
+// goLocked has what has gathered written now.
+func (j *journal) goLocked() {
+	if j.store != nil {
+		j.due = true
+		j.wakeUp()
+	}
 }
 
 func (j *journal) wakeUp() {
@@ -70,7 +84,7 @@ func (j *journal) changedLocked(table *ledger.Table, op *ledger.Op) {
 	}
 	change := table.Changed(op)
 	j.bytes += change.Size()
-	j.addLocked(journalItem{change: change})
+	j.addLocked(journalItem{change: change}) // whoever has made the change says when it is to be written
 }
 
 // replacedLocked follows a table that has taken the place of another one.
@@ -79,6 +93,7 @@ func (j *journal) replacedLocked(table *ledger.Table) {
 		return
 	}
 	j.addLocked(journalItem{table: table.Snapshot()})
+	j.goLocked()
 }
 
 func (j *journal) promisedLocked(promise Promise) {
@@ -86,12 +101,18 @@ func (j *journal) promisedLocked(promise Promise) {
 		return
 	}
 	j.addLocked(journalItem{promise: &promise})
+	j.goLocked()
 }
 
-// awaitLocked waits until everything up to a ticket is in the store.
+// awaitLocked waits until everything up to a ticket is in the store. If nobody writes, the caller does: that spares two
+// switches between goroutines.
 func (j *journal) awaitLocked(ticket uint64) error {
 	for j.written < ticket && j.failed == nil {
-		j.moved.Wait()
+		if j.writing {
+			j.moved.Wait()
+		} else {
+			j.writeLocked(ticket)
+		}
 	}
 	if j.written >= ticket {
 		return nil
@@ -99,51 +120,71 @@ func (j *journal) awaitLocked(ticket uint64) error {
 	return j.failed
 }
 
+// writeLocked writes what has gathered up to a ticket, with the lock released meanwhile.
+func (j *journal) writeLocked(ticket uint64) {
+	j.writing = true
+	for j.written < ticket && j.failed == nil {
+		batch := j.queue
+		j.queue, j.spare = j.spare[:0], nil
+		for rest := batch; len(rest) > 0 && j.failed == nil; {
+			j.mu.Unlock()
+			n, err := j.write(rest)
+			j.mu.Lock()
+			if err != nil {
+				j.failLocked(fmt.Errorf("the mirror's store has failed: %w", err))
+				break
+			}
+			j.writtenLocked(rest[:n])
+			j.told()
+			rest = rest[n:]
+		}
+		clear(batch)
+		j.spare = batch[:0]
+	}
+	j.writing = false
+	j.moved.Broadcast()
+}
+
 // stopLocked lets run return when everything is written.
 func (j *journal) stopLocked() {
 	j.stopping = true
-	j.wakeUp()
+	j.goLocked()
 }
 
-// run writes until stop, and then what is left. written is called with the lock held after each write.
-func (j *journal) run(mu *sync.Mutex, written func()) {
+// run writes what nobody waits for, until stop, and then what is left. after is called without the lock when something
+// was written.
+func (j *journal) run(after func()) {
 	defer close(j.ended)
-	var queue []journalItem
 	for {
-		mu.Lock()
-		done := len(j.queue) == 0 && j.stopping
-		queue, j.queue = j.queue, queue[:0]
-		mu.Unlock()
+		j.mu.Lock()
+		for j.writing && j.failed == nil {
+			j.moved.Wait() // whoever writes may leave something
+		}
+		if j.due {
+			j.due, j.running = false, true
+			j.writeLocked(j.queued)
+			j.running = false
+		}
+		done := j.failed != nil || j.stopping && j.written == j.queued
 		if done {
-			j.end(mu, ErrClosed)
+			j.failLocked(ErrClosed)
+		}
+		j.mu.Unlock()
+		after()
+		if done {
 			return
 		}
-		if len(queue) == 0 {
-			<-j.wake
-			continue
-		}
-		for rest := queue; len(rest) > 0; {
-			n, err := j.write(rest)
-			if err != nil {
-				j.end(mu, fmt.Errorf("the mirror's store has failed: %w", err))
-				return
-			}
-			mu.Lock()
-			j.writtenLocked(rest[:n])
-			written()
-			mu.Unlock()
-			rest = rest[n:]
-		}
-		clear(queue)
+		<-j.wake
 	}
 }
 
-// end wakes everybody who waits for what will not be written any more.
-func (j *journal) end(mu *sync.Mutex, err error) {
-	mu.Lock()
-	defer mu.Unlock()
-	j.failed = err
+// failLocked wakes everybody who waits for what will not be written any more. The first reason stays.
+func (j *journal) failLocked(err error) {
+	if j.failed == nil {
+		j.failed = err
+	}
 	j.moved.Broadcast()
+	j.wakeUp()
 }
 
 // write brings the first items into the store and returns how many.
@@ -179,5 +220,4 @@ func (j *journal) writtenLocked(items []journalItem) {
 		}
 	}
 	j.written += uint64(len(items))
-	j.moved.Broadcast()
 }

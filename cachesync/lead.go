@@ -278,6 +278,7 @@ func (r *Replicator) open(g *reign, offers []offer) error {
 	}
 	g.log.push(begun)
 	r.journal.changedLocked(r.table, &begun.Op)
+	r.journal.goLocked()
 	members, last := r.firstSetLocked(offers)
 	g.effective = Record{Term: g.term, Members: members}
 	for _, id := range g.effective.Members {

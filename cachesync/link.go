@@ -80,6 +80,7 @@ type link struct {
 	underway    fifo[message]    // what is not answered yet
 	// underwayBytes is the size of all of it.
 	underwayBytes int
+	sentAt        time.Time // when the last one was sent
 }
 
 // message is one that is under way.
@@ -92,6 +93,10 @@ type message struct {
 // lane is one stream of a link.
 type lane struct {
 	cancel context.CancelCauseFunc
+	out    Stream
+	// ready: everything but batches has been sent. sending: somebody sends, with batch in hand.
+	ready, sending bool
+	batch          Batch
 	// farewell: the stream ends because the standby is silent; it is told that the master goes on if the line still carries
 	// anything.
 	farewell bool
@@ -251,7 +256,7 @@ func (k *link) replicate(ctx context.Context, cancel context.CancelCauseFunc, st
 		k.enrolLocked(position)
 		k.r.reviewLocked(k.reign)
 	}
-	k.stream.cancel = cancel
+	k.stream.cancel, k.stream.out = cancel, stream
 	k.r.mu.Unlock()
 
 	var receiving sync.WaitGroup
@@ -277,6 +282,7 @@ func (k *link) detach() {
 	}
 	k.holding = k.holding && (k.member || k.believes)
 	if k.r.reign == k.reign {
+		k.r.journal.goLocked()
 		k.reign.advanceLocked(k.r)
 		k.r.publishLocked()
 	}
@@ -289,6 +295,7 @@ func (k *link) expelLocked() {
 		return
 	}
 	lane.farewell = true
+	k.r.journal.goLocked()
 	k.wakeUp()
 	time.AfterFunc(k.r.config.LagTimeout/4, func() { lane.cancel(errSilent) })
 }

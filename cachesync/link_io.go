@@ -2,6 +2,9 @@ package cachesync
 
 import (
 	"context"
+	"errors"
+	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -21,34 +24,86 @@ func (k *link) send(ctx context.Context, stream Stream, position ledger.Position
 	if err := k.sendSnapshot(ctx, stream); err != nil {
 		return err
 	}
+	return k.feed(ctx)
+}
+
+// feed keeps a stream going until it ends. Batches are sent by whoever makes or finds something to send, so that nobody has to be
+// woken for that; this goroutine sends signs of life, and what others leave to it.
+func (k *link) feed(ctx context.Context) error {
+	r := k.r
 	// The standby hears at least every quarter of the lag timeout.
-	life := time.NewTicker(k.r.config.LagTimeout / 8)
+	pulse := r.config.LagTimeout / 8
+	life := time.NewTicker(pulse)
 	defer life.Stop()
-	quiet := true // nothing was sent since the last tick
+	r.mu.Lock()
+	lane := k.stream
+	lane.ready = true
+	r.mu.Unlock()
 	for due := false; ; {
-		send, farewell := k.nextBatch(&batch, due)
-		if farewell {
+		r.mu.Lock()
+		if lane.farewell && !lane.sending {
+			lane.sending = true
+			k.fillLocked(&lane.batch)
+			r.mu.Unlock()
 			// The standby may be deaf; its stream ends anyway.
-			_ = stream.SendBatch(&batch)
+			_ = lane.out.SendBatch(&lane.batch)
 			return errSilent
 		}
-		if send {
-			due, quiet = false, false
-			err := stream.SendBatch(&batch)
-			clear(batch.Entries)
-			if err != nil {
-				return err
-			}
-			continue
-		}
+		k.pumpLocked(due && time.Since(k.sentAt) >= pulse, math.MaxInt)
+		r.mu.Unlock()
 		select {
 		case <-k.wake:
+			due = false
 		case <-life.C:
-			due, quiet = quiet, true
+			due = true
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// pumpLocked sends what the standby lacks while there is room in the window, with the lock released meanwhile. It does nothing if
+// somebody else is at it, who then finds what is new. More than limit bytes are left to the link's own goroutine, because
+// the line may not take them at once. With life it sends a batch even if there is nothing in it.
+func (k *link) pumpLocked(life bool, limit int) {
+	lane := k.stream
+	if lane == nil || !lane.ready || lane.sending {
+		return
+	}
+	lane.sending = true
+	for k.readyLocked(life) {
+		if k.reign.log.bytes > limit {
+			k.wakeUp()
+			break
+		}
+		life = false
+		k.fillLocked(&lane.batch)
+		k.bookLocked(k.takeLocked(&lane.batch), &lane.batch)
+		k.r.journal.goLocked() // what the standby writes now is written here at the same time
+		k.r.mu.Unlock()
+		err := lane.out.SendBatch(&lane.batch)
+		clear(lane.batch.Entries)
+		k.r.mu.Lock()
+		if err != nil {
+			if !errors.Is(err, io.EOF) { // then the receiving half knows why
+				lane.cancel(err)
+			}
+			break
+		}
+	}
+	lane.sending = false
+	if lane.farewell {
+		k.wakeUp()
+	}
+}
+
+// readyLocked reports whether there is something to send, and room for it.
+func (k *link) readyLocked(life bool) bool {
+	g := k.reign
+	if k.r.reign != g || k.stream == nil || k.stream.farewell || k.underway.len() >= window {
+		return false
+	}
+	return k.next <= g.log.last() || k.tell || k.setDueLocked() || life
 }
 
 // sendFirst tells a standby whether it is in the in-sync set: before that it cannot rely on what another master has told
@@ -116,8 +171,9 @@ func (k *link) bookLocked(size int, batch *Batch) {
 			k.believes, k.knows = true, append(k.knows, *batch.Record)
 		}
 	}
+	k.sentAt = time.Now()
 	if k.underway.len() == 0 {
-		k.quietFrom = time.Now()
+		k.quietFrom = k.sentAt
 	}
 	k.underway.push(m)
 	k.underwayBytes += size
@@ -144,27 +200,6 @@ func (k *link) setDueLocked() bool {
 	return k.told < proposed.Version && !(k.behind && proposed.Has(k.peer))
 }
 
-// nextBatch fills the batch with what the standby lacks, and reports whether to send it. With life it is
-// sent even if there is nothing in it.
-func (k *link) nextBatch(b *Batch, life bool) (send, farewell bool) {
-	k.r.mu.Lock()
-	defer k.r.mu.Unlock()
-	g := k.reign
-	if k.stream.farewell {
-		k.fillLocked(b)
-		return false, true
-	}
-	if k.r.reign != g || k.underway.len() >= window {
-		return false, false
-	}
-	if k.next > g.log.last() && !k.tell && !k.setDueLocked() && !life {
-		return false, false
-	}
-	k.fillLocked(b)
-	k.bookLocked(k.takeLocked(b), b)
-	return true, false
-}
-
 // takeLocked puts the next entries into the batch and returns their size.
 func (k *link) takeLocked(b *Batch) int {
 	var size int
@@ -186,10 +221,26 @@ func (k *link) receive(stream Stream) error {
 	}
 }
 
-// acknowledge books the answer to the oldest message under way.
+// pumpLimit is how much others than a link's own goroutine send at a time. It fits into gRPC's window, so that they do not wait for
+// the line.
+const pumpLimit = 1 << 20
+
+// acknowledge books the answer to the oldest message under way, sends the next one and settles what is committed.
 func (k *link) acknowledge(position ledger.Position) error {
-	k.r.mu.Lock()
-	defer k.r.mu.Unlock()
+	r := k.r
+	r.mu.Lock()
+	r.settler.hold()
+	err := k.acknowledgeLocked(position)
+	r.settler.unhold()
+	if err == nil {
+		k.pumpLocked(false, pumpLimit)
+	}
+	r.mu.Unlock()
+	r.settler.help()
+	return err
+}
+
+func (k *link) acknowledgeLocked(position ledger.Position) error {
 	g := k.reign
 	if k.r.reign != g {
 		return errReignEnd
@@ -207,7 +258,9 @@ func (k *link) acknowledge(position ledger.Position) error {
 	}
 	k.acknowledged = position
 	k.steadyLocked(now)
-	k.wakeUp()
+	if !k.stream.ready {
+		k.wakeUp() // for who sends a snapshot
+	}
 	review := answered.record > k.recorded
 	k.recorded = max(k.recorded, answered.record)
 	if answered.record > 0 {

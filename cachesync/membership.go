@@ -194,6 +194,7 @@ func (r *Replicator) takeEffectLocked(g *reign, now time.Time) {
 			r.log.Warn("mirror: a standby is out of sync, going on without it", "peer", id, "reason", why)
 		}
 	}
+	r.journal.goLocked()
 	r.warnIfAloneLocked(g)
 	g.advanceLocked(r)
 	r.publishLocked()

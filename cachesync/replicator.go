@@ -73,7 +73,7 @@ func New(config Config, parts Parts) (*Replicator, error) {
 		changed:  make(chan struct{}),
 	}
 	r.room = sync.NewCond(&r.mu)
-	r.journal = newJournal(parts.Store, &r.mu)
+	r.journal = newJournal(parts.Store, &r.mu, r.writtenLocked)
 	if parts.Store != nil {
 		if err := r.recover(parts.Store); err != nil {
 			return nil, err
@@ -116,7 +116,7 @@ func (r *Replicator) Run(ctx context.Context) error {
 		r.settler.run()
 	}()
 	if r.journal.store != nil {
-		go r.journal.run(&r.mu, r.writtenLocked)
+		go r.journal.run(r.settler.help)
 	}
 	r.watchOver(ctx)
 
@@ -154,18 +154,25 @@ func (r *Replicator) awaitJournal() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.journal.failed = ErrClosed
-	r.journal.moved.Broadcast()
+	r.journal.failLocked(ErrClosed)
 	return nil
 }
 
 // writtenLocked hears that more is in the store.
 func (r *Replicator) writtenLocked() {
 	r.room.Broadcast()
-	if g := r.reign; g != nil && g.leading {
-		r.reviewLocked(g)
-		g.advanceLocked(r)
+	g := r.reign
+	if g == nil || !g.leading {
+		return
 	}
+	if r.journal.running { // which helps afterwards
+		r.settler.hold()
+		defer r.settler.unhold()
+	}
+	if g.effective.Version != g.proposed.Version {
+		r.reviewLocked(g)
+	}
+	g.advanceLocked(r)
 }
 
 // watchOver starts links to new peers and ends what has been silent for too long.

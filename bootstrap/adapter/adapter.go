@@ -21,6 +21,8 @@ type Options struct {
 	// RedeliveryWait is how long messages in flight wait for a source that cannot tell when it has offered
 	// everything (Rescanner); 0 means 30 s.
 	RedeliveryWait time.Duration
+	// RestartDrain is how long a workflow that is restarted may take to finish what is under way; 0 means 30 s.
+	RestartDrain time.Duration
 	// Failed is this node's store of failed messages; nil: on-error: store is a fault, and nothing is kept.
 	Failed FailedStore
 	// Grace is how long, after the deadline of Stop or Close, components may take to give up what was
@@ -31,6 +33,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.RedeliveryWait <= 0 {
 		o.RedeliveryWait = 30 * time.Second
+	}
+	if o.RestartDrain <= 0 {
+		o.RestartDrain = 30 * time.Second
 	}
 	if o.Grace <= 0 {
 		o.Grace = 5 * time.Second
@@ -52,16 +57,20 @@ var ErrStopping = errors.New("the adapter is stopping")
 // Before, prevents an init or a start. It does not prevent a stop or a close: nobody can keep a node at work
 // that no longer leads.
 type Adapter struct {
-	cfg       *Config
-	codec     Codec
-	options   Options
-	log       *slog.Logger
-	root      *node
-	workflows []*workflow
-	done      chan struct{}
+	cfg     *Config
+	codec   Codec
+	options Options
+	log     *slog.Logger
+	root    *node
+	done    chan struct{}
+	failed  chan error
+	builder *builder
 
-	// lifecycle makes changes of state one after another; it guards run and stuck.
-	lifecycle sync.Mutex
+	mu       sync.RWMutex
+	channels []*channel // guarded by mu for writing, together with lifecycle
+
+	// lifecycle makes changes of state one after another; it guards run and stuck. Whoever puts a value in has it.
+	lifecycle chan struct{}
 	run       *run
 	// stuck is why components cannot be closed: work is still under way in them.
 	stuck error
@@ -73,10 +82,26 @@ type Adapter struct {
 	current atomic.Pointer[run]
 }
 
+func (a *Adapter) lock()   { a.lifecycle <- struct{}{} }
+func (a *Adapter) unlock() { <-a.lifecycle }
+
+// lockUntil returns the error of ctx if that ends first.
+func (a *Adapter) lockUntil(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case a.lifecycle <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Init prepares a start. Nothing is opened.
 func (a *Adapter) Init(ctx context.Context) error {
-	a.lifecycle.Lock()
-	defer a.lifecycle.Unlock()
+	a.lock()
+	defer a.unlock()
 	if s := a.root.State(); s != StateClosed || a.root.disposed {
 		return fmt.Errorf("initialise adapter %s: it is %s", a.cfg.ID, s)
 	}
@@ -87,8 +112,8 @@ func (a *Adapter) Init(ctx context.Context) error {
 // needs an initialised adapter and an open gate; a gate that shuts ends it. On an error everything that was
 // opened is stopped again, and only Close is left.
 func (a *Adapter) Start(ctx context.Context, with Run) error {
-	a.lifecycle.Lock()
-	defer a.lifecycle.Unlock()
+	a.lock()
+	defer a.unlock()
 	if s := a.root.State(); s != StateInitialised {
 		return fmt.Errorf("start adapter %s: it is %s, want initialised", a.cfg.ID, s)
 	}
@@ -101,6 +126,10 @@ func (a *Adapter) Start(ctx context.Context, with Run) error {
 	//nolint:contextcheck // the opening hangs on two contexts: the caller's, and the gate's
 	defer context.AfterFunc(r.ctx, func() { cancel(ErrGateShut) })()
 
+	units := a.units()
+	for _, u := range units {
+		u.loop = r.prepare(u)
+	}
 	err := a.takeOver(ctx, r, with.InFlight)
 	if err == nil {
 		err = a.root.start(ctx)
@@ -111,12 +140,24 @@ func (a *Adapter) Start(ctx context.Context, with Run) error {
 	}
 	if err != nil {
 		r.cancel(ErrStopping)
+		a.forgetLoops(r)
 		return fmt.Errorf("start adapter %s: %w", a.cfg.ID, err)
 	}
 	a.run = r
 	a.current.Store(r)
-	r.launch(a.done)
+	for _, u := range units {
+		r.launch(u.loop)
+	}
 	return nil
+}
+
+func (a *Adapter) forgetLoops(r *run) {
+	for _, u := range a.units() {
+		if u.loop != nil {
+			r.withdraw(u.loop)
+			u.loop = nil
+		}
+	}
 }
 
 // Stop stops receiving, in all workflows at once, and finishes what is under way. When ctx ends, or the gate
@@ -125,9 +166,17 @@ func (a *Adapter) Start(ctx context.Context, with Run) error {
 // component does not give up within Options.Grace: the error says so, and the process has to end. Stop is safe
 // without Start, and twice.
 func (a *Adapter) Stop(ctx context.Context) error {
-	a.lifecycle.Lock()
-	defer a.lifecycle.Unlock()
+	a.interrupt()
+	a.lock()
+	defer a.unlock()
 	return a.stopLocked(ctx)
+}
+
+// interrupt ends what somebody else does under the lock while the adapter runs, say the restart of a workflow.
+func (a *Adapter) interrupt() {
+	if r := a.current.Load(); r != nil {
+		r.stopReceiving()
+	}
 }
 
 func (a *Adapter) stopLocked(ctx context.Context) error {
@@ -140,6 +189,7 @@ func (a *Adapter) stopLocked(ctx context.Context) error {
 			a.stuck = fmt.Errorf("stop adapter %s: %w", a.cfg.ID, err)
 			return a.stuck
 		}
+		a.forgetLoops(a.run)
 		a.run = nil
 	}
 	if a.root.State() != StateStarted {
@@ -154,8 +204,9 @@ func (a *Adapter) stopLocked(ctx context.Context) error {
 // Close stops the adapter if it is running, and closes all components. It is safe in every state, and twice.
 // The Factory is not closed: it belongs to whoever made it.
 func (a *Adapter) Close(ctx context.Context) error {
-	a.lifecycle.Lock()
-	defer a.lifecycle.Unlock()
+	a.interrupt()
+	a.lock()
+	defer a.unlock()
 	err := a.stopLocked(ctx)
 	if a.stuck != nil {
 		return err

@@ -16,18 +16,25 @@ func New(cfg *Config, factory Factory, weaver Weaver, logger *slog.Logger, optio
 		logger = slog.New(slog.DiscardHandler)
 	}
 	b := &builder{factory: factory, weaver: weaver, log: logger, options: options.withDefaults()}
-	a := &Adapter{cfg: cfg, codec: factory.Codec(), options: b.options, log: logger, done: make(chan struct{})}
+	a := &Adapter{
+		cfg: cfg, codec: factory.Codec(), options: b.options, log: logger, builder: b, done: make(chan struct{}),
+		failed: make(chan error, 1), lifecycle: make(chan struct{}, 1),
+	}
 	a.root = b.node(profiler.KindAdapter, cfg.ID, cfg.ID, "Adapter("+cfg.ID+")", "adapter")
 	adapterHandlers := b.onError(a.root, cfg.OnError)
 	for i := range cfg.Channels {
 		c := &cfg.Channels[i]
-		channel := b.child(a.root, profiler.KindChannel, c.ID, "Channel("+c.ID+")", "channel")
-		channelHandlers := append(b.onError(channel, c.OnError), adapterHandlers...)
+		ch := &channel{id: c.ID, node: b.child(a.root, profiler.KindChannel, c.ID, "Channel("+c.ID+")", "channel")}
+		ch.onError = append(b.onError(ch.node, c.OnError), adapterHandlers...)
 		for k := range c.Workflows {
-			w := b.workflow(channel, &c.Workflows[k], channelHandlers)
-			w.channel = c.ID
-			a.workflows = append(a.workflows, w)
+			u := &unit{channel: ch, cfg: &c.Workflows[k], counters: &counters{}}
+			w := b.workflow(ch.node, u.cfg, ch.onError)
+			w.channel, w.counters = c.ID, u.counters
+			ch.node.children = append(ch.node.children, w.node)
+			u.set(w)
+			ch.units = append(ch.units, u)
 		}
+		a.channels = append(a.channels, ch)
 	}
 	if len(b.errs) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), b.options.Grace)
@@ -44,6 +51,11 @@ type builder struct {
 	log     *slog.Logger
 	options Options
 	errs    []error
+}
+
+// fresh is a builder that has gathered nothing.
+func (b *builder) fresh() *builder {
+	return &builder{factory: b.factory, weaver: b.weaver, log: b.log, options: b.options}
 }
 
 func (b *builder) node(kind profiler.Kind, id, path, title, typ string) *node {
@@ -69,7 +81,7 @@ func (b *builder) joinpoint(kind profiler.Kind, id, typ, name string) joinpoint 
 	return j
 }
 
-// workflow adds a workflow below its channel. Its children are in the order of starting: where messages go
+// workflow makes a workflow that belongs below a channel, whose child it is not yet. Its children are in the order of starting: where messages go
 // first, where they come from last.
 func (b *builder) workflow(channel *node, cfg *WorkflowConfig, handlers []*errorHandler) *workflow {
 	name := "StandardWorkflow"
@@ -77,7 +89,7 @@ func (b *builder) workflow(channel *node, cfg *WorkflowConfig, handlers []*error
 		name = "PoolingWorkflow"
 	}
 	w := &workflow{cfg: cfg}
-	w.node = b.child(channel, profiler.KindWorkflow, cfg.ID, name+"("+cfg.ID+")", name)
+	w.node = b.node(profiler.KindWorkflow, cfg.ID, channel.at.Path+"/"+cfg.ID, name+"("+cfg.ID+")", name)
 	w.joinpoint = b.joinpoint(profiler.KindWorkflow, cfg.ID, name, name)
 	w.log = b.log.With("workflow", cfg.ID)
 	w.onError = append(b.onError(w.node, cfg.OnError), handlers...)

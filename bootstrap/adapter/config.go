@@ -94,6 +94,7 @@ type WorkflowConfig struct {
 	// produce. Such messages are replayed from the mirror.
 	AcknowledgeEarly bool
 	Retry            Retry
+	Restart          Restart
 	Consumer         Spec
 	Services         []ServiceConfig
 	Producer         Spec

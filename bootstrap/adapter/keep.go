@@ -15,12 +15,12 @@ var errStored = errors.New("in the failed-message store")
 // with its node, and only then its source lets it go. Another error than errStored or an errLeft says that it could
 // not be stored; nothing has changed then.
 func (l *loop) keep(m *message, failure *stepError) error {
-	if err := l.run.halted(); err != nil {
+	if err := l.halted(); err != nil {
 		return err
 	}
 	failed := l.failed(m, failure)
-	if err := l.run.failed.Put(l.run.ctx, failed); err != nil {
-		if halted := l.run.halted(); halted != nil {
+	if err := l.run.failed.Put(l.ctx, failed); err != nil {
+		if halted := l.halted(); halted != nil {
 			return halted
 		}
 		if m.retry == nil || !m.retry.stored {
@@ -63,7 +63,7 @@ func (l *loop) failed(m *message, failure *stepError) Failed {
 // mirrorFailed lets the mirror have a message of the store as one that nobody takes up by itself. It returns false if
 // the mirror will not, or there is none: then the store alone has the message, and nobody must replay it.
 func (l *loop) mirrorFailed(id, reason string) (mirrored bool, err error) {
-	err = l.run.write(l.run.ctx, l.workflow.log, id, "failed", func(ctx context.Context) error {
+	err = l.write(l.ctx, id, "failed", func(ctx context.Context) error {
 		err := l.run.mirror.Hold(ctx, id, reason)
 		if mirrored = err == nil; !errors.Is(err, ErrRefused) {
 			return err
@@ -155,16 +155,12 @@ func (a *Adapter) takeOverStored(ctx context.Context, r *run, entries map[string
 
 // putStored lets a message of the store stand as one, whatever it was taken for before.
 func (r *run) putStored(rem remnant) {
-	l := r.loop(rem.Workflow)
 	before, was := r.takeover.take(rem.MessageID)
 	r.takeover.put(rem)
-	if l == nil {
-		return
-	}
 	if was {
-		l.gauge(before).Add(-1)
+		r.gauge(before).Add(-1)
 	}
-	l.gauge(rem).Add(1)
+	r.gauge(rem).Add(1)
 }
 
 func (a *Adapter) forgetStored(ctx context.Context, r *run, id string) {
@@ -192,7 +188,7 @@ func (a *Adapter) remirror(ctx context.Context, l *loop, f Failed) error {
 	}
 	entry := whole.entry()
 	entry.Payload = whole.Payload
-	done, err := l.intoMirror(l.run.ctx, entry)
+	done, err := l.intoMirror(l.ctx, entry)
 	if err != nil {
 		return err
 	}
@@ -211,7 +207,7 @@ func (a *Adapter) remirror(ctx context.Context, l *loop, f Failed) error {
 
 // intoMirror gives an entry to the mirror as it is.
 func (l *loop) intoMirror(ctx context.Context, e Entry) (done bool, err error) {
-	err = l.run.write(ctx, l.workflow.log, e.MessageID, "received", func(ctx context.Context) (err error) {
+	err = l.write(ctx, e.MessageID, "received", func(ctx context.Context) (err error) {
 		first := e
 		first.State, first.Step = EntryReceived, ""
 		if done, err = l.run.mirror.Receive(ctx, first); err != nil || done || e.Step == "" {

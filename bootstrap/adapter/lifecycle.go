@@ -23,6 +23,10 @@ const (
 	StateInitialised
 	StateStarted
 	StateStopped
+	// StateRestarting and StateFailed are those of a workflow that failed, and waits for its next start, or has used
+	// up its restarts and waits for an operator. Only a WorkflowStatus has them.
+	StateRestarting
+	StateFailed
 )
 
 // String gives the state in lower case.
@@ -36,6 +40,10 @@ func (s State) String() string {
 		return "started"
 	case StateStopped:
 		return "stopped"
+	case StateRestarting:
+		return "restarting"
+	case StateFailed:
+		return "failed"
 	}
 	return "unknown"
 }

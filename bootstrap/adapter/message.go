@@ -26,6 +26,9 @@ type message struct {
 	outcome Outcome
 	// settle ends the delivery; nil if there is none, or no longer.
 	settle func(context.Context, error) error
+	// workflow is the id of the workflow that has it; mirrored: the mirror has it, too.
+	workflow string
+	mirrored bool
 	// kept: no source will deliver it again, so it must be brought to an end here.
 	kept bool
 	// producing: the mirror knows that a produce may have begun. repeats: it may have ended, too.
@@ -91,14 +94,13 @@ func (l *loop) bring(m *message) {
 	case errors.Is(err, errHeld):
 	case errors.Is(err, errLeft):
 		if m.retry != nil {
-			m.outcome = Outcome{State: RetryLeft, Error: err.Error()}
-			l.run.putBack(m.retry.remnant)
+			l.returnRetry(m, err)
+			return
 		}
 		l.giveBack(m, err)
 	case m.kept: // an operator has sent it, and does not wait for another attempt
 		if err := l.hold(m, err.Error()); !errors.Is(err, errHeld) {
-			m.outcome = Outcome{State: RetryLeft, Error: err.Error()}
-			l.run.putBack(m.retry.remnant)
+			l.returnRetry(m, err)
 		}
 	default:
 		m.outcome = Outcome{State: RetryReturned, Error: err.Error()}
@@ -116,11 +118,8 @@ func (l *loop) again(m *message, failure error) error {
 	pause := m.failures.NextBackOff()
 	l.workflow.log.Warn("a message failed that nobody else has, trying again",
 		"message-id", m.id, "error", failure, "pause", pause)
-	if !sleep(l.run.receiving, pause) {
-		if err := l.run.halted(); err != nil {
-			return err
-		}
-		return left(ErrStopping)
+	if !sleep(l.receiving, pause) {
+		return l.stopping()
 	}
 	if err := l.rewind(m); err != nil {
 		return l.hold(m, err.Error())
@@ -178,8 +177,8 @@ func (l *loop) serveAgain(m *message, s *serviceStep) error {
 		l.workflow.counters.failure(failure)
 		pause := wait.NextBackOff()
 		l.workflow.log.Warn("the service failed, trying again", "message-id", m.id, "step", s.id, "error", failure.err, "pause", pause)
-		if !sleep(l.run.ctx, pause) {
-			return l.run.halted()
+		if !sleep(l.ctx, pause) {
+			return l.halted()
 		}
 		if err := l.rewind(m); err != nil {
 			return l.hold(m, err.Error())
@@ -189,15 +188,15 @@ func (l *loop) serveAgain(m *message, s *serviceStep) error {
 
 // serve runs one service, and mirrors what it has made.
 func (l *loop) serve(m *message, s *serviceStep) error {
-	if err := l.run.halted(); err != nil {
+	if err := l.halted(); err != nil {
 		return err
 	}
 	s.begin(&m.watch)
-	out, err := process(l.run.ctx, s, m.batches)
+	out, err := process(l.ctx, s, m.batches)
 	s.end(&m.watch, m.id, l.workflow.cfg.ID, orderFirstService+m.next, err != nil)
 	if err != nil {
 		// Whatever is cancelled when the gate shuts looks like a failure.
-		if halted := l.run.halted(); halted != nil {
+		if halted := l.halted(); halted != nil {
 			return halted
 		}
 		if out == nil {
@@ -218,7 +217,7 @@ func (l *loop) serve(m *message, s *serviceStep) error {
 	if bytes.Equal(payload, m.payload) {
 		changed = nil
 	}
-	err = l.run.write(l.run.ctx, l.workflow.log, m.id, "stepped", func(ctx context.Context) error {
+	err = l.write(l.ctx, m.id, "stepped", func(ctx context.Context) error {
 		return l.run.mirror.Step(ctx, m.id, s.id, changed, s.checkpoint)
 	})
 	if err != nil {
@@ -256,11 +255,11 @@ func process(ctx context.Context, s *serviceStep, batches []Batch) (out []Batch,
 
 // produce gives the batches to a producer. failure is what on-error is told; nil for the workflow's own.
 func (l *loop) produce(m *message, p *producerStep, order int, failure *stepError) error {
-	if err := l.run.halted(); err != nil {
+	if err := l.halted(); err != nil {
 		return err
 	}
 	if !p.idempotent && !m.producing {
-		err := l.run.write(l.run.ctx, l.workflow.log, m.id, "producing", func(ctx context.Context) error {
+		err := l.write(l.ctx, m.id, "producing", func(ctx context.Context) error {
 			return l.run.mirror.Producing(ctx, m.id)
 		})
 		if err != nil {
@@ -275,22 +274,39 @@ func (l *loop) produce(m *message, p *producerStep, order int, failure *stepErro
 			m.delivered++
 		}
 	}
+	if failure == nil {
+		l.watchProducer(err)
+	}
 	p.end(&m.watch, m.id, l.workflow.cfg.ID, order, err != nil)
 	return err
+}
+
+// watchProducer has the workflow restarted if its producer takes nothing any more.
+func (l *loop) watchProducer(err error) {
+	if err == nil {
+		l.produceFailures.Store(0)
+		return
+	}
+	if errors.Is(err, errLeft) {
+		return
+	}
+	if n := int(l.produceFailures.Add(1)); l.workflow.cfg.Restart.exceeded(n) {
+		l.breaks(fmt.Errorf("the producer failed for %d messages in a row, last with: %w", n, err))
+	}
 }
 
 // deliver produces the next batch, and tries again as often as the workflow says.
 func (l *loop) deliver(m *message, p *producerStep, failure *stepError) error {
 	wait := l.workflow.cfg.Retry.backOff()
 	for try := 0; ; try++ {
-		if err := l.run.halted(); err != nil {
+		if err := l.halted(); err != nil {
 			return err
 		}
 		err := l.produceOnce(m, p, failure)
 		if err == nil {
 			return nil
 		}
-		if halted := l.run.halted(); halted != nil {
+		if halted := l.halted(); halted != nil {
 			return halted
 		}
 		if errors.Is(err, ErrFenced) {
@@ -305,8 +321,8 @@ func (l *loop) deliver(m *message, p *producerStep, failure *stepError) error {
 		l.workflow.counters.failure(&stepError{step: p.id, err: err})
 		pause := wait.NextBackOff()
 		l.workflow.log.Warn("the produce failed, trying again", "message-id", m.id, "step", p.id, "error", err, "pause", pause)
-		if !sleep(l.run.ctx, pause) {
-			return l.run.halted()
+		if !sleep(l.ctx, pause) {
+			return l.halted()
 		}
 	}
 }
@@ -331,12 +347,12 @@ func (l *loop) produceOnce(m *message, p *producerStep, failure *stepError) (err
 		b.SetMeta(MetaError, failure.err.Error())
 		b.SetMeta(MetaErrorStep, failure.step)
 	}
-	return p.Produce(l.run.ctx, b)
+	return p.Produce(l.ctx, b)
 }
 
 // finish says that all is done, to the mirror first.
 func (l *loop) finish(m *message) error {
-	err := l.run.write(l.run.ctx, l.workflow.log, m.id, "done", func(ctx context.Context) error {
+	err := l.write(l.ctx, m.id, "done", func(ctx context.Context) error {
 		return l.run.mirror.Done(ctx, m.id)
 	})
 	if err != nil {

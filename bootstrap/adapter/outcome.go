@@ -14,19 +14,24 @@ func (l *loop) acknowledge(m *message) bool {
 	if m.settle == nil {
 		return true
 	}
-	if err := l.run.halted(); err != nil {
+	if err := l.halted(); err != nil {
 		l.giveBack(m, err)
 		return false
 	}
-	if err := m.end(l.run.ctx, nil); err != nil {
+	if err := m.end(l.ctx, nil); err != nil {
 		l.workflow.counters.failure(err)
 		l.workflow.log.Warn("the source could not be told that a message is done", "message-id", m.id, "error", err)
 	}
 	return true
 }
 
-// giveBack lets the source go without a word to the mirror: whoever leads next goes on with the message.
+// giveBack lets the source go without a word to the mirror: whoever leads next goes on with the message. If only this
+// workflow stops, nobody else does, and the message is prepared for its next start.
 func (l *loop) giveBack(m *message, why error) {
+	if errors.Is(why, errWorkflowStopping) && l.run.halted() == nil {
+		l.handBack(m, why)
+		return
+	}
 	l.workflow.log.Info("a message is left as it is", "message-id", m.id, "reason", why)
 	if errors.Is(why, ErrRefused) || errors.Is(why, ErrFenced) {
 		// This node works still, so the source may be quick to deliver it again.
@@ -34,6 +39,44 @@ func (l *loop) giveBack(m *message, why error) {
 		l.pause(m)
 	}
 	l.settleFailed(m, why)
+}
+
+// handBack is for a message that is not finished when its workflow is stopped, while this node goes on to lead.
+func (l *loop) handBack(m *message, why error) {
+	l.workflow.log.Info("a message is given back, as its workflow stops", "message-id", m.id)
+	state := EntryReceived
+	if m.producing {
+		state = EntryProducing
+	}
+	switch {
+	case !m.mirrored:
+	case m.settle == nil:
+		l.run.leave(l.mirrored(m, state))
+		return
+	case (m.repeats || m.producing) && l.workflow.awaitsSource:
+		l.run.takeover.add(l.mirrored(m, state), awaited)
+	default:
+		err := l.run.write(l.run.ctx, l.workflow.log, m.id, "released", func(ctx context.Context) error {
+			return l.run.mirror.Release(ctx, m.id)
+		})
+		if err != nil {
+			l.workflow.log.Info("a message is left as it is", "message-id", m.id, "reason", err)
+		}
+	}
+	l.settleFailed(m, why)
+}
+
+// returnRetry lets a message wait for an operator as it did before it was tried again.
+func (l *loop) returnRetry(m *message, why error) {
+	m.outcome = Outcome{State: RetryLeft, Error: why.Error()}
+	l.run.putBack(m.retry.remnant)
+	switch {
+	case m.settle == nil:
+	case l.run.halted() == nil:
+		l.run.park(m)
+	default:
+		l.settleFailed(m, why)
+	}
 }
 
 // refuse gives a delivery back that the mirror does not have.
@@ -49,7 +92,7 @@ func (l *loop) release(m *message, failure error) {
 	l.workflow.log.Warn("a message failed and is given back to its source", "message-id", m.id, "error", failure)
 	l.pause(m)
 	if m.repeats && l.workflow.awaitsSource {
-		if err := l.run.halted(); err != nil {
+		if err := l.halted(); err != nil {
 			l.giveBack(m, err)
 			return
 		}
@@ -57,7 +100,7 @@ func (l *loop) release(m *message, failure error) {
 		l.settleFailed(m, failure)
 		return
 	}
-	err := l.run.write(l.run.ctx, l.workflow.log, m.id, "released", func(ctx context.Context) error {
+	err := l.write(l.ctx, m.id, "released", func(ctx context.Context) error {
 		return l.run.mirror.Release(ctx, m.id)
 	})
 	if err != nil {
@@ -84,7 +127,7 @@ func (l *loop) lastStep(m *message) string {
 }
 
 // pause keeps a failed message for a while before its source may deliver it again at once.
-func (l *loop) pause(m *message) { sleep(l.run.receiving, m.failures.NextBackOff()) }
+func (l *loop) pause(m *message) { sleep(l.receiving, m.failures.NextBackOff()) }
 
 // settleFailed has time even when everything has been cancelled.
 func (l *loop) settleFailed(m *message, failure error) {
@@ -172,7 +215,7 @@ var errHeld = errors.New("held for an operator")
 // errHeld, or an errLeft.
 func (l *loop) hold(m *message, reason string) error {
 	l.workflow.log.Error("a message is held for an operator", "message-id", m.id, "reason", reason)
-	err := l.run.write(l.run.ctx, l.workflow.log, m.id, "held", func(ctx context.Context) error {
+	err := l.write(l.ctx, m.id, "held", func(ctx context.Context) error {
 		return l.run.mirror.Hold(ctx, m.id, reason)
 	})
 	if err != nil {
@@ -184,7 +227,7 @@ func (l *loop) hold(m *message, reason string) error {
 		stands = stored
 	}
 	l.run.takeover.add(entry, stands)
-	l.gauge(remnant{stands: stands}).Add(1)
+	l.run.gauge(remnant{Entry: entry, stands: stands}).Add(1)
 	m.outcome = Outcome{State: RetryFailedAgain, Error: reason}
 	if m.settle != nil {
 		l.run.park(m)
@@ -193,9 +236,13 @@ func (l *loop) hold(m *message, reason string) error {
 }
 
 // gauge is the count that a message which waits for an operator is in.
-func (l *loop) gauge(r remnant) *atomic.Int64 {
-	if r.stands == stored {
-		return &l.workflow.counters.stored
+func (r *run) gauge(rem remnant) *atomic.Int64 {
+	u := r.adapter.unit(rem.Workflow)
+	switch {
+	case u == nil:
+		return new(atomic.Int64) // its workflow is gone; strays are counted once
+	case rem.stands == stored:
+		return &u.counters.stored
 	}
-	return &l.workflow.counters.held
+	return &u.counters.held
 }

@@ -67,12 +67,12 @@ func (r *reader) channel(n *yaml.Node, adapter string, i int, ids *names) Channe
 }
 
 func (r *reader) workflow(n *yaml.Node, place, path string, ids *names) WorkflowConfig {
-	v := r.mapping(n, path, "id", "pool", "on-takeover", "acknowledge", "retries", "retry", "consumer", "services", "producer", "on-error")
+	v := r.mapping(n, path, "id", "pool", "on-takeover", "acknowledge", "retries", "retry", "restart", "consumer", "services", "producer", "on-error")
 	ids.count++
 	w := WorkflowConfig{
 		ID:    r.id(v, path, fmt.Sprintf("workflow-%d", ids.count)),
 		Pool:  r.number(v, path, "pool", 1, 1, maxPool),
-		Retry: r.retry(v, path),
+		Retry: r.retry(v, path), Restart: r.restart(v, path),
 	}
 	r.unique(ids.workflows, w.ID, v["id"], n, path, "workflow")
 	switch r.word(v, path, "on-takeover", "replay", "hold", "drop") {

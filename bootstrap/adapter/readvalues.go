@@ -14,6 +14,7 @@ const (
 	defaultRetryDelay     = 100 * time.Millisecond
 	defaultRetryMaxDelay  = 30 * time.Second
 	defaultRetryFactor    = 2
+	defaultRestartAfter   = 10
 	defaultFailedMessages = 10_000
 	defaultFailedBytes    = 1 << 30
 
@@ -43,6 +44,27 @@ func (r *reader) retry(v values, path string) Retry {
 		r.fault(n, path+".max-delay", "%s is shorter than delay, which is %s", retry.MaxDelay, retry.Delay)
 	}
 	return retry
+}
+
+// restart reads restart.
+func (r *reader) restart(v values, path string) Restart {
+	restart := Restart{After: defaultRestartAfter, Delay: time.Second, MaxDelay: time.Minute, Window: 10 * time.Minute}
+	n, ok := v["restart"]
+	if !ok {
+		return restart
+	}
+	path += ".restart"
+	own := r.mapping(n, path, "after", "delay", "max-delay", "max", "window", "then")
+	restart.After = r.number(own, path, "after", restart.After, 0, maxRetries)
+	restart.Delay = r.duration(own, path, "delay", restart.Delay, time.Millisecond, maxPause)
+	restart.MaxDelay = r.duration(own, path, "max-delay", max(restart.MaxDelay, restart.Delay), time.Millisecond, maxPause)
+	restart.Max = r.number(own, path, "max", 0, 0, maxRetries)
+	restart.Window = r.duration(own, path, "window", restart.Window, time.Second, maxPause)
+	restart.GiveUp = r.word(own, path, "then", "stop", "give-up") == "give-up"
+	if restart.MaxDelay < restart.Delay {
+		r.fault(n, path+".max-delay", "%s is shorter than delay, which is %s", restart.MaxDelay, restart.Delay)
+	}
+	return restart
 }
 
 // failed reads the limits of the failed-message store.

@@ -132,7 +132,7 @@ func (a *Adapter) RetryFailed(ctx context.Context, id string) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	j, err := l.retryJob(ctx, rem)
+	j, err := r.retryJob(ctx, l, rem)
 	if err != nil {
 		r.putBack(rem)
 		return Outcome{}, err
@@ -145,7 +145,7 @@ func (a *Adapter) RetryFailed(ctx context.Context, id string) (Outcome, error) {
 	case l.injected <- j:
 	case <-ctx.Done():
 		err = fmt.Errorf("workflow %s is busy, and has not taken the message up in time", l.workflow.cfg.ID)
-	case <-l.run.receiving.Done():
+	case <-l.receiving.Done():
 		err = fmt.Errorf("workflow %s is stopping", l.workflow.cfg.ID)
 	}
 	if err != nil {
@@ -170,23 +170,21 @@ func (r *run) take(id string) (remnant, *loop, error) {
 		}
 		return remnant{}, nil, fmt.Errorf("%w: %q", ErrNoSuchFailed, id)
 	}
-	l := r.loop(rem.Workflow)
-	if l != nil {
-		l.gauge(rem).Add(-1)
-	}
-	return rem, l, nil
+	r.gauge(rem).Add(-1)
+	return rem, r.loop(rem.Workflow), nil
 }
 
 func (r *run) putBack(rem remnant) {
 	r.takeover.put(rem)
-	if l := r.loop(rem.Workflow); l != nil {
-		l.gauge(rem).Add(1)
-	}
+	r.gauge(rem).Add(1)
 }
 
 // retryJob is what a worker gets; l may be nil.
-func (l *loop) retryJob(ctx context.Context, rem remnant) (job, error) {
+func (r *run) retryJob(ctx context.Context, l *loop, rem remnant) (job, error) {
 	if l == nil {
+		if r.adapter.unit(rem.Workflow) != nil {
+			return job{}, fmt.Errorf("workflow %s does not run: start it, then try again", rem.Workflow)
+		}
 		return job{}, fmt.Errorf("this adapter has no workflow %q: add it and try again, or drop the message", rem.Workflow)
 	}
 	j := job{entry: rem.Entry, retry: &retry{remnant: rem, result: make(chan Outcome, 1)}}
@@ -218,11 +216,10 @@ func (l *loop) tryAgain(m *message, j job) {
 	l.workflow.log.Info("a message is tried again, as somebody has asked for", "message-id", m.id, "step", j.entry.Step)
 	if j.retry.stored {
 		// The mirror may have lost it.
-		done, err := l.intoMirror(l.run.ctx, j.entry)
+		done, err := l.intoMirror(l.ctx, j.entry)
 		switch {
 		case err != nil:
-			m.outcome = Outcome{State: RetryLeft, Error: err.Error()}
-			l.run.putBack(j.retry.remnant)
+			l.returnRetry(m, err)
 			return
 		case done:
 			m.outcome = Outcome{State: RetryDoneBefore}
@@ -240,7 +237,7 @@ func (l *loop) forget(m *message) {
 	if m.retry == nil || !m.retry.stored {
 		return
 	}
-	if err := l.run.failed.Remove(context.WithoutCancel(l.run.ctx), m.id); err != nil {
+	if err := l.run.failed.Remove(context.WithoutCancel(l.ctx), m.id); err != nil {
 		l.workflow.counters.failure(err)
 		l.workflow.log.Error("a message that is done could not be removed from the failed-message store; do not try it again",
 			"message-id", m.id, "error", err)

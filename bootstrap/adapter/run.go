@@ -15,8 +15,9 @@ import (
 
 // run is one mastership: what the workflows share while the adapter is started.
 type run struct {
-	gate   Gate
-	mirror Mirror
+	adapter *Adapter
+	gate    Gate
+	mirror  Mirror
 	// failed is nil if this node keeps no failed messages.
 	failed  FailedStore
 	codec   Codec
@@ -30,85 +31,166 @@ type run struct {
 
 	flights  flights
 	takeover takeover
-	loops    []*loop
-	// finished is closed when no goroutine of the loops is left.
-	finished chan struct{}
+
+	// working are the loops, restarting what brings them back after a failure. Both only grow under the adapter's
+	// lifecycle lock, or from a loop, while receiving has not ended.
+	working, restarting sync.WaitGroup
 
 	mu sync.Mutex
-	// parked are deliveries of held messages, which nobody may take up now. Guarded by mu.
+	// loops are those at work, by the ids of their workflows. Guarded by mu, as all below.
+	loops map[string]*loop
+	// parked are deliveries of held messages, which nobody may take up now.
 	parked []*message
+	// leftovers are messages of workflows that were stopped, which only the mirror has.
+	leftovers map[string][]Entry
+	ended     bool
 }
 
 func newRun(a *Adapter, with Run) *run {
 	r := &run{
-		gate: with.Gate, mirror: with.Mirror, failed: a.options.Failed, codec: a.codec, options: a.options,
-		finished: make(chan struct{}),
+		adapter: a, gate: with.Gate, mirror: with.Mirror, failed: a.options.Failed, codec: a.codec, options: a.options,
+		loops: map[string]*loop{}, leftovers: map[string][]Entry{},
 	}
 	r.ctx, r.cancel = context.WithCancelCause(with.Gate.Context())
 	r.receiving, r.stopReceiving = context.WithCancel(r.ctx)
-	for _, w := range a.workflows {
-		r.loops = append(r.loops, &loop{run: r, workflow: w, injected: make(chan job), fed: make(chan struct{})})
-	}
 	return r
 }
 
-// launch lets the workflows work. done is closed if all of them come to the end of their input.
-func (r *run) launch(done chan<- struct{}) {
-	var loops sync.WaitGroup
-	for _, l := range r.loops {
-		loops.Go(l.work)
+// prepare makes the loop of a workflow that has been built, which does not work yet.
+func (r *run) prepare(u *unit) *loop {
+	l := &loop{
+		run: r, unit: u, workflow: u.workflow, injected: make(chan job), fed: make(chan struct{}), finished: make(chan struct{}),
 	}
-	go func() { // drain waits for it
-		for _, l := range r.loops {
-			<-l.fed
-		}
-		// After the call of stopReceiving, and after the gate was shut, messages may have been left.
-		if r.receiving.Err() == nil && !slices.ContainsFunc(r.loops, func(l *loop) bool { return !l.endOfInput }) {
-			close(done)
-		}
-		loops.Wait()
-		close(r.finished)
-	}()
+	l.ctx, l.cancel = context.WithCancelCause(r.ctx)
+	l.receiving, l.stopReceiving = context.WithCancel(l.ctx)
+	context.AfterFunc(r.receiving, l.stopReceiving)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loops[u.cfg.ID] = l
+	return l
 }
 
-// loop returns the workflow with this id, or nil.
-func (r *run) loop(id string) *loop {
-	for _, l := range r.loops {
-		if l.workflow.cfg.ID == id {
-			return l
+// launch lets a loop work, with what was left when its workflow was stopped before.
+func (r *run) launch(l *loop) {
+	r.mu.Lock()
+	left := r.leftovers[l.workflow.cfg.ID]
+	delete(r.leftovers, l.workflow.cfg.ID)
+	r.mu.Unlock()
+	for _, e := range left {
+		if r.flights.tryEnter(e.MessageID) == nil {
+			l.replays = append(l.replays, e)
 		}
 	}
-	return nil
+	r.working.Go(l.work)
+}
+
+// withdraw forgets a loop that works no more, or never has.
+func (r *run) withdraw(l *loop) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.loops[l.workflow.cfg.ID] == l {
+		delete(r.loops, l.workflow.cfg.ID)
+	}
+	l.cancel(nil)
+}
+
+// loop returns the workflow with this id, or nil if it does not work.
+func (r *run) loop(id string) *loop {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.loops[id]
+}
+
+// checkEnd closes the adapter's done if all workflows have come to the end of their input. After the call of
+// stopReceiving, and after the gate was shut, messages may have been left.
+func (r *run) checkEnd() {
+	units := r.adapter.units()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended || r.receiving.Err() != nil {
+		return
+	}
+	for _, u := range units {
+		l := r.loops[u.cfg.ID]
+		if l == nil || !l.hasEnded() {
+			return
+		}
+	}
+	r.ended = true
+	close(r.adapter.done)
 }
 
 // drain ends the run: politely until ctx ends, then firmly. Its error means that goroutines are left.
 func (r *run) drain(ctx context.Context, grace time.Duration) error {
 	r.stopReceiving()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		r.working.Wait()
+		r.restarting.Wait()
+	}()
 	select {
-	case <-r.finished:
+	case <-finished:
 	case <-ctx.Done():
 	}
 	r.cancel(ErrStopping)
 	firm := time.NewTimer(grace)
 	defer firm.Stop()
 	select {
-	case <-r.finished:
+	case <-finished:
 	case <-firm.C:
-		var stuck []string
-		for _, l := range r.loops {
-			if !l.finished.Load() {
-				stuck = append(stuck, l.workflow.cfg.ID)
-			}
-		}
-		return fmt.Errorf("a component did not give up %s after it was cancelled, in workflow %s: end the process",
-			grace, strings.Join(stuck, ", "))
+		return stuck(grace, r.unfinished())
 	}
 	ctx, cancel := extended(ctx, grace)
 	defer cancel()
-	for _, m := range r.parked {
-		_ = m.end(ctx, r.halted())
-	}
+	r.settleParked(ctx, "", r.halted())
 	return nil
+}
+
+// stuck is the error of components that do not give up.
+func stuck(grace time.Duration, workflows []string) error {
+	return fmt.Errorf("a component did not give up %s after it was cancelled, in workflow %s: end the process",
+		grace, strings.Join(workflows, ", "))
+}
+
+// unfinished are the workflows that work still.
+func (r *run) unfinished() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []string
+	for id, l := range r.loops {
+		select {
+		case <-l.finished:
+		default:
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// settleParked gives the deliveries of held messages back, of one workflow or, with "", of all.
+func (r *run) settleParked(ctx context.Context, workflow string, why error) {
+	r.mu.Lock()
+	var mine []*message
+	r.parked = slices.DeleteFunc(r.parked, func(m *message) bool {
+		if workflow != "" && m.workflow != workflow {
+			return false
+		}
+		mine = append(mine, m)
+		return true
+	})
+	r.mu.Unlock()
+	for _, m := range mine {
+		_ = m.end(ctx, why)
+	}
+}
+
+// leave keeps a message that only the mirror has for the next start of its workflow in this run.
+func (r *run) leave(e Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leftovers[e.Workflow] = append(r.leftovers[e.Workflow], e)
 }
 
 func (r *run) park(m *message) {
@@ -149,11 +231,18 @@ func (r *run) halted() error {
 	return left(ErrGateShut)
 }
 
+// write changes the mirror for no workflow in particular.
+func (r *run) write(ctx context.Context, log *slog.Logger, id, change string, op func(context.Context) error) error {
+	return write(ctx, r.halted, log, id, change, op)
+}
+
 // write changes the mirror, again and again until it is done. It returns an errLeft if that may not or cannot
 // be: the mirror of a term is written only while the gate of that term is open.
-func (r *run) write(ctx context.Context, log *slog.Logger, id, change string, op func(context.Context) error) error {
+func write(
+	ctx context.Context, halted func() error, log *slog.Logger, id, change string, op func(context.Context) error,
+) error {
 	for wait := newBackOff(); ; {
-		if err := r.halted(); err != nil {
+		if err := halted(); err != nil {
 			return err
 		}
 		err := op(ctx)
@@ -166,12 +255,12 @@ func (r *run) write(ctx context.Context, log *slog.Logger, id, change string, op
 			log.Error("the mirror refused a change", "message-id", id, "change", change, "error", err)
 			return left(err)
 		}
-		if halted := r.halted(); halted != nil {
-			return halted
+		if err := halted(); err != nil {
+			return err
 		}
 		log.Warn("the mirror could not be written, trying again", "message-id", id, "change", change, "error", err)
 		if !sleep(ctx, wait.NextBackOff()) {
-			if err := r.halted(); err != nil {
+			if err := halted(); err != nil {
 				return err
 			}
 			return left(context.Cause(ctx))

@@ -8,9 +8,9 @@ type counter = atomic.Uint64
 
 // counters are what a workflow has counted since it was built.
 type counters struct {
-	received, resumed, produced, filtered, failed, duplicates counter
-	inFlight, held, stored                                    atomic.Int64
-	lastError                                                 atomic.Pointer[string]
+	received, resumed, produced, filtered, failed, duplicates, restarts counter
+	inFlight, held, stored                                              atomic.Int64
+	lastError                                                           atomic.Pointer[string]
 }
 
 func (c *counters) failure(err error) {
@@ -40,23 +40,25 @@ type WorkflowStatus struct {
 	InFlight, Held uint64
 	// Stored is what the failed-message store has of it.
 	Stored uint64
+	// Restarts is how often it was built anew because its consumer or producer failed.
+	Restarts uint64
 	// LastError is the last thing that went wrong, "" if nothing has.
 	LastError string
 }
 
 // Status may be called at any time.
 func (a *Adapter) Status() Status {
-	s := Status{ID: a.cfg.ID, State: a.root.State(), Strays: a.strays.Load(), Workflows: make([]WorkflowStatus, len(a.workflows))}
-	for i, w := range a.workflows {
-		s.Workflows[i] = w.status()
+	s := Status{ID: a.cfg.ID, State: a.root.State(), Strays: a.strays.Load(), Workflows: []WorkflowStatus{}}
+	for _, u := range a.units() {
+		s.Workflows = append(s.Workflows, u.status())
 	}
 	return s
 }
 
-func (w *workflow) status() WorkflowStatus {
-	c := &w.counters
+func (u *unit) status() WorkflowStatus {
+	c := u.counters
 	s := WorkflowStatus{
-		ID: w.cfg.ID, Channel: w.channel, State: w.node.State(),
+		ID: u.cfg.ID, Channel: u.channel.id, State: u.shownState(), Restarts: c.restarts.Load(),
 		Received: c.received.Load(), Resumed: c.resumed.Load(), Produced: c.produced.Load(),
 		Filtered: c.filtered.Load(), Failed: c.failed.Load(), Duplicates: c.duplicates.Load(),
 		InFlight: uint64(max(0, c.inFlight.Load())), Held: uint64(max(0, c.held.Load())),
@@ -66,4 +68,11 @@ func (w *workflow) status() WorkflowStatus {
 		s.LastError = *text
 	}
 	return s
+}
+
+func (u *unit) shownState() State {
+	if s := State(u.state.Load()); s != StateClosed {
+		return s
+	}
+	return u.shown.Load().node.State()
 }

@@ -178,7 +178,7 @@ func isFailed(e Entry) bool {
 
 func (l *loop) holdEntry(ctx context.Context, e Entry, as standing, reason string) error {
 	l.workflow.log.Warn("a message in flight is held for an operator", "message-id", e.MessageID, "reason", reason)
-	err := l.run.write(ctx, l.workflow.log, e.MessageID, "held", func(ctx context.Context) error {
+	err := l.write(ctx, e.MessageID, "held", func(ctx context.Context) error {
 		return l.run.mirror.Hold(ctx, e.MessageID, reason)
 	})
 	if err != nil {
@@ -193,7 +193,7 @@ func (l *loop) holdEntry(ctx context.Context, e Entry, as standing, reason strin
 // resume goes on with a mirrored message after its last mirrored step.
 func (l *loop) resume(m *message, e Entry) {
 	l.workflow.counters.resumed.Add(1)
-	m.payload, m.arrived = e.Payload, e.Received
+	m.payload, m.arrived, m.mirrored = e.Payload, e.Received, true
 	if e.Step != "" {
 		m.next = l.workflow.stepIndex[e.Step] + 1
 	} else {
@@ -245,12 +245,12 @@ func (l *loop) awaitSource(ctx context.Context) {
 
 func (l *loop) giveUpWaiting(reason string) {
 	for _, id := range l.run.takeover.awaited(l.workflow.cfg.ID) {
-		if !l.run.flights.enter(l.run.receiving, id) {
+		if !l.run.flights.enter(l.receiving, id) {
 			return
 		}
 		// It may have come in the meantime.
 		if e, found := l.run.takeover.claim(id, l.workflow.cfg.ID); found == awaited {
-			if err := l.holdEntry(l.run.ctx, e, tooLate, reason); err != nil {
+			if err := l.holdEntry(l.ctx, e, tooLate, reason); err != nil {
 				l.workflow.log.Info("a message is left as it is", "message-id", id, "reason", err)
 			}
 		}

@@ -27,14 +27,25 @@ type workflow struct {
 	stepIndex map[string]int
 	producer  *producerStep
 	// onError are those that take failed messages, the nearest first.
-	onError  []*errorHandler
-	counters counters
+	onError []*errorHandler
+	// counters go on through all restarts.
+	counters *counters
 }
 
 // loop is a workflow at work in one run. One goroutine receives, as many as the pool is large carry messages.
 type loop struct {
 	run      *run
+	unit     *unit
 	workflow *workflow
+	// ctx and receiving are the run's, and end earlier if only this workflow is stopped.
+	ctx           context.Context
+	cancel        context.CancelCauseFunc
+	receiving     context.Context
+	stopReceiving context.CancelFunc
+	// broken is why the workflow has to be restarted.
+	broken atomic.Pointer[error]
+	// produceFailures counts the messages in a row that the producer has not taken.
+	produceFailures atomic.Int64
 	// replays go on from the mirror, before any new input.
 	replays []Entry
 	// injected are messages that an operator has sent.
@@ -43,7 +54,51 @@ type loop struct {
 	// is set before, says whether that is the consumer's word.
 	fed        chan struct{}
 	endOfInput bool
-	finished   atomic.Bool
+	// finished is closed when no goroutine of the loop is left.
+	finished chan struct{}
+}
+
+// halted returns why nothing may be done any more, as an errLeft, or nil.
+func (l *loop) halted() error {
+	if err := l.run.halted(); err != nil {
+		return err
+	}
+	if l.ctx.Err() != nil {
+		return left(errWorkflowStopping)
+	}
+	return nil
+}
+
+// stopping returns why receiving has ended, as an errLeft, for what must not wait any longer.
+func (l *loop) stopping() error {
+	if err := l.halted(); err != nil {
+		return err
+	}
+	if l.run.receiving.Err() != nil {
+		return left(ErrStopping)
+	}
+	return left(errWorkflowStopping)
+}
+
+func (l *loop) write(ctx context.Context, id, change string, op func(context.Context) error) error {
+	return write(ctx, l.halted, l.workflow.log, id, change, op)
+}
+
+// hasEnded says whether the input has come to its end, and all of it has been worked off.
+func (l *loop) hasEnded() bool {
+	select {
+	case <-l.fed:
+		return l.endOfInput
+	default:
+		return false
+	}
+}
+
+// breaks ends the loop, so that its workflow is built anew.
+func (l *loop) breaks(err error) {
+	if l.broken.CompareAndSwap(nil, &err) {
+		l.stopReceiving()
+	}
 }
 
 // job is work for one worker: a delivery, or a mirrored entry that nobody delivers, or one that is tried again.
@@ -73,7 +128,7 @@ func (l *loop) work() {
 		})
 	}
 	var watch sync.WaitGroup
-	watching, unwatch := context.WithCancel(l.run.receiving)
+	watching, unwatch := context.WithCancel(l.receiving)
 	watch.Go(func() { l.awaitSource(watching) })
 
 	l.endOfInput = l.feed(jobs)
@@ -85,8 +140,12 @@ func (l *loop) work() {
 		l.giveUpWaiting("the source came to its end without it")
 	}
 	close(l.fed)
+	l.run.checkEnd()
 	l.afterwards()
-	l.finished.Store(true)
+	close(l.finished)
+	if err := l.broken.Load(); err != nil && l.run.receiving.Err() == nil {
+		l.run.restarting.Go(func() { l.run.adapter.restart(l.run, l.unit, l, *err) })
+	}
 }
 
 // afterwards is for what operators send when the input has ended.
@@ -96,7 +155,7 @@ func (l *loop) afterwards() {
 		select {
 		case j := <-l.injected:
 			l.handle(j, failures)
-		case <-l.run.receiving.Done():
+		case <-l.receiving.Done():
 			return
 		}
 	}
@@ -108,13 +167,14 @@ func (l *loop) feed(jobs chan<- job) (endOfInput bool) {
 	for _, e := range l.replays {
 		select {
 		case jobs <- job{entry: e}:
-		case <-l.run.receiving.Done():
+		case <-l.receiving.Done():
 			return false
 		}
 	}
 	l.replays = nil
+	failed := 0
 	for failures := newBackOff(); ; {
-		if err := l.run.halted(); err != nil {
+		if err := l.halted(); err != nil {
 			l.workflow.log.Info("receiving has ended", "reason", err)
 			return false
 		}
@@ -122,27 +182,32 @@ func (l *loop) feed(jobs chan<- job) (endOfInput bool) {
 		switch {
 		case err == nil:
 			failures.Reset()
+			failed = 0
 			l.workflow.counters.received.Add(1)
 			select {
 			case jobs <- job{delivery: delivery}:
-			case <-l.run.ctx.Done():
-				l.giveBack(&message{id: delivery.MessageID, settle: delivery.Settle}, l.run.halted())
+			case <-l.ctx.Done():
+				l.giveBack(&message{id: delivery.MessageID, settle: delivery.Settle}, l.stopping())
 				return false
 			}
 		case errors.Is(err, ErrEndOfInput):
 			l.workflow.log.Info("end of input")
 			return true
-		case l.run.receiving.Err() != nil:
+		case l.receiving.Err() != nil:
 			return false
 		default:
 			l.workflow.counters.failure(err)
+			if failed++; l.workflow.cfg.Restart.exceeded(failed) {
+				l.breaks(fmt.Errorf("the consumer failed %d times in a row, last with: %w", failed, err))
+				return false
+			}
 			pause := failures.NextBackOff()
 			l.workflow.log.Warn("receiving failed, trying again", "error", err, "pause", pause)
-			if !sleep(l.run.receiving, pause) {
+			if !sleep(l.receiving, pause) {
 				return false
 			}
 		}
-		if l.run.receiving.Err() != nil {
+		if l.receiving.Err() != nil {
 			return false
 		}
 	}
@@ -150,7 +215,7 @@ func (l *loop) feed(jobs chan<- job) (endOfInput bool) {
 
 func (l *loop) receive() (d *Delivery, err error) {
 	defer recovered("receive", &err)
-	d, err = l.workflow.consumer.Receive(l.run.receiving)
+	d, err = l.workflow.consumer.Receive(l.receiving)
 	if err == nil && d == nil {
 		err = errors.New("the consumer returned no message and no error")
 	}
@@ -159,10 +224,10 @@ func (l *loop) receive() (d *Delivery, err error) {
 
 // handle brings one job to its end.
 func (l *loop) handle(j job, failures *backoff.ExponentialBackOff) {
-	c := &l.workflow.counters
+	c := l.workflow.counters
 	c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
-	m := &message{failures: failures}
+	m := &message{failures: failures, workflow: l.workflow.cfg.ID}
 	l.workflow.joinpoint.begin(&m.whole)
 	if j.delivery == nil {
 		// The takeover has entered the flight already.
@@ -179,12 +244,8 @@ func (l *loop) handle(j job, failures *backoff.ExponentialBackOff) {
 	if m.id == "" {
 		m.id = uuid.NewString()
 	}
-	if !l.run.flights.enter(l.run.receiving, m.id) {
-		err := l.run.halted()
-		if err == nil {
-			err = left(ErrStopping)
-		}
-		l.giveBack(m, err)
+	if !l.run.flights.enter(l.receiving, m.id) {
+		l.giveBack(m, l.stopping())
 		return
 	}
 	defer l.run.flights.leave(m.id)
@@ -217,7 +278,7 @@ func (l *loop) accept(m *message, batch Batch) {
 		Received: m.received(),
 	}
 	m.original, m.arrived = payload, entry.Received
-	err = l.run.write(l.run.ctx, l.workflow.log, m.id, "received", func(ctx context.Context) (err error) {
+	err = l.write(l.ctx, m.id, "received", func(ctx context.Context) (err error) {
 		done, err = l.run.mirror.Receive(ctx, entry)
 		return err
 	})
@@ -231,7 +292,7 @@ func (l *loop) accept(m *message, batch Batch) {
 		l.acknowledge(m)
 		return
 	}
-	m.payload = payload
+	m.payload, m.mirrored = payload, true
 	if l.workflow.cfg.AcknowledgeEarly {
 		m.kept = true
 		if !l.acknowledge(m) {

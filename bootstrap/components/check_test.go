@@ -26,17 +26,29 @@ func TestCheck(t *testing.T) {
 		// want are the beginnings of the faults; a | stands between texts that a fault must contain in this order.
 		want []string
 	}{
-		"good benthos input":  {consumer, "generate: {mapping: root = 1, count: 3}", nil},
-		"good processor":      {service, "mapping: root = this", nil},
-		"good output":         {producer, "drop: {}", nil},
-		"good fs consumer":    {consumer, "fs: {directory: in, filter: '*.json', poll: 1s, max-size: 1MiB, order: time}", nil},
-		"good fs producer":    {producer, "fs: {directory: out, name: '${! meta(\"message-id\") }.json'}", nil},
-		"fs is no service":    {service, "fs: {directory: in}", []string{`adapter.yaml:1: service: unknown type "fs"`}},
-		"unknown input":       {consumer, "\nfil: {}", []string{`adapter.yaml:2: consumer: unknown type "fil"; did you mean "file"? allowed here: file, `}},
-		"our plugin":          {consumer, "understudy: {components: {}}", []string{`adapter.yaml:1: consumer: unknown type "understudy"`}},
-		"unknown options":     {consumer, "generate:\n  mapping: root = 1\n  # a comment\n  cuont: 3\n  intervall: 1s", []string{"adapter.yaml:4: |cuont|did you mean \"count\"?|batch_size", "adapter.yaml:5: |intervall"}},
-		"flow over lines":     {consumer, "generate: {mapping: root = 1,\n  cuont: 3,\n\n  intervall: 1s}", []string{"adapter.yaml:2: |cuont", "adapter.yaml:4: |intervall"}},
-		"bad bloblang":        {service, "mapping: |\n  root = this\n  root.a = \n  root.b = 1\n", []string{"adapter.yaml:4: |"}},
+		"good benthos input": {consumer, "generate: {mapping: root = 1, count: 3}", nil},
+		"good processor":     {service, "mapping: root = this", nil},
+		"good output":        {producer, "drop: {}", nil},
+		"good fs consumer":   {consumer, "fs: {directory: in, filter: '*.json', poll: 1s, max-size: 1MiB, order: time}", nil},
+		"good fs producer":   {producer, "fs: {directory: out, name: '${! meta(\"message-id\") }.json'}", nil},
+		"fs is no service":   {service, "fs: {directory: in}", []string{`adapter.yaml:1: service: unknown type "fs"`}},
+		"unknown input":      {consumer, "\nfil: {}", []string{`adapter.yaml:2: consumer: unknown type "fil"; did you mean "file"? allowed here: file, `}},
+		"our plugin":         {consumer, "understudy: {components: {}}", []string{`adapter.yaml:1: consumer: unknown type "understudy"`}},
+		"unknown options":    {consumer, "generate:\n  mapping: root = 1\n  # a comment\n  cuont: 3\n  intervall: 1s", []string{"adapter.yaml:4: |cuont|did you mean \"count\"?|batch_size", "adapter.yaml:5: |intervall"}},
+		"flow over lines":    {consumer, "generate: {mapping: root = 1,\n  cuont: 3,\n\n  intervall: 1s}", []string{"adapter.yaml:2: |cuont", "adapter.yaml:4: |intervall"}},
+		"bad bloblang":       {service, "mapping: |\n  root = this\n  root.a = \n  root.b = 1\n", []string{"adapter.yaml:4: |"}},
+		"good fs with everything": {consumer, "fs: {directory: in, filter: ['*.{json,xml}', 'regexp:^a[0-9]'], exclude: x*, recursive: true, order: size, direction: down, " +
+			"max-size: 1MiB, too-large: large, watch: false, orphan-after: 5m, quiet: 1s}", nil},
+		"good fs producer with everything": {producer, "fs: {directory: out, name: 'a/b.txt', subfolders: true, if-exists: append, separator: '', permissions: '0640', " +
+			"folder-permissions: 0o750, fsync: false}", nil},
+		"more fs faults": {consumer, "fs:\n  directory: in\n  filter: ['*', {a: b}]\n  exclude: 'regexp:('\n  too-large: in\n  orphan-after: never\n  direction: left", []string{
+			"adapter.yaml:3: consumer fs: filter: want a list of texts", `adapter.yaml:4: consumer fs: exclude: "regexp:(": want a pattern for file names, say *.json, or a regular expression`,
+			"adapter.yaml:5: consumer fs: too-large: |is a part of what is consumed", "adapter.yaml:6: consumer fs: orphan-after: |want a duration",
+			"adapter.yaml:7: consumer fs: direction: |down, up"}},
+		"path pattern without recursive": {consumer, "fs: {directory: in, filter: 'a/*'}", []string{"adapter.yaml:1: consumer fs: filter: a pattern with / is for paths below the folder, which only recursive: true looks at"}},
+		"fs producer faults": {producer, "fs:\n  directory: out\n  permissions: rw\n  folder-permissions: 0\n  if-exists: append\n  subfolders: [a]", []string{
+			`adapter.yaml:3: producer fs: permissions: "rw": want permissions as octal digits, say "0640"`, "adapter.yaml:4: producer fs: folder-permissions: ",
+			"adapter.yaml:5: producer fs: if-exists: append wants a name", "adapter.yaml:6: producer fs: subfolders: want true or false"}},
 		"bad bloblang inline": {service, "\n\nmapping: 'root = ('", []string{"adapter.yaml:3: |"}},
 		"wrong type":          {producer, "file:\n  path: [a]", []string{"adapter.yaml:2: |"}},
 		"missing variables": {consumer, "generate:\n  mapping: root = \"${NOPE}\"\n  count: ${NADA}\n  interval: ${SPAN:1s}", []string{
@@ -46,9 +58,9 @@ func TestCheck(t *testing.T) {
 		"variable in fs":       {consumer, "fs: {directory: '${NOPE}'}", []string{"adapter.yaml:1: environment variable NOPE is not set"}},
 		"fs without directory": {consumer, "fs: {}", []string{"adapter.yaml:1: consumer fs: directory is missing"}},
 		"fs is no mapping":     {producer, "fs: out", []string{"adapter.yaml:1: producer fs: wants a mapping", "adapter.yaml:1: producer fs: directory is missing"}},
-		"fs faults": {consumer, "fs:\n  directory: in\n  pol: 1s\n  quiet: soon\n  order: size\n  max-size: -1\n  shared: maybe\n  filter: '['\n  poll: 0s", []string{
+		"fs faults": {consumer, "fs:\n  directory: in\n  pol: 1s\n  quiet: soon\n  order: age\n  max-size: -1\n  shared: maybe\n  filter: '['\n  poll: 0s", []string{
 			`adapter.yaml:3: consumer fs: unknown option "pol"; did you mean "poll"? allowed here: poll, `,
-			"adapter.yaml:4: consumer fs: quiet: |soon", "adapter.yaml:5: consumer fs: order: |time, name",
+			"adapter.yaml:4: consumer fs: quiet: |soon", "adapter.yaml:5: consumer fs: order: |name, size, time",
 			"adapter.yaml:6: consumer fs: max-size: |64MiB", "adapter.yaml:7: consumer fs: shared: |true or false",
 			"adapter.yaml:8: consumer fs: filter: |pattern", "adapter.yaml:9: consumer fs: poll: |too short"}},
 		"key beside fs":      {producer, "fs: {directory: out}\ndirectory: out", []string{`adapter.yaml:2: producer: unknown key "directory"`}},

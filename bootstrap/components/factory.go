@@ -43,6 +43,7 @@ type Options struct {
 type Factory struct {
 	options Options
 	runtime *benthos.Runtime
+	claims  *folder.Claims
 	// broken is what is wrong with the resources.
 	broken error
 }
@@ -59,7 +60,7 @@ func New(options Options) (*Factory, error) {
 	if options.LookupEnv == nil {
 		options.LookupEnv = os.LookupEnv
 	}
-	factory := &Factory{options: options}
+	factory := &Factory{options: options, claims: folder.NewClaims()}
 	config := benthos.Config{
 		Source: factory.source(options.File), Logger: options.Logger, Dir: options.Dir, Mux: options.Mux,
 	}
@@ -137,7 +138,7 @@ func (f *Factory) readFolder(source document.Source, spec adapter.Spec, node *ya
 		fields := document.NewFields(source, fmt.Sprintf("%s %s", spec.Kind, typeFS), value)
 		if spec.Kind == profiler.KindConsumer {
 			result.consumer = folder.ReadConsumerConfig(fields, f.options.Dir)
-			result.consumer.Path, result.consumer.Logger = spec.Path, f.options.Logger
+			result.consumer.Path, result.consumer.Logger, result.consumer.Claims = spec.Path, f.options.Logger, f.claims
 		} else {
 			result.producer = folder.ReadProducerConfig(fields, f.options.Dir)
 			result.producer.Path, result.producer.Logger = spec.Path, f.options.Logger

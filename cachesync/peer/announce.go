@@ -33,6 +33,7 @@ const (
 	dropDuplicate dropCause = "duplicate-id"
 	dropCrowd     dropCause = "too-many-peers"
 	dropStranger  dropCause = "refused-stream"
+	dropForged    dropCause = "not-authentic"
 )
 
 // dropError says why a datagram was dropped.

@@ -2,6 +2,7 @@ package peer_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -9,11 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/store"
 	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
@@ -22,11 +25,17 @@ import (
 // in this process and share its cores; a put of a message and its removal are two puts.
 
 func BenchmarkMirrorPut(b *testing.B) {
-	trips(b, func(b *testing.B, standbys int) func(id string, payload []byte, done func()) {
+	trips(b, func(b *testing.B, disk bool, standbys int) func(id string, payload []byte, done func()) {
 		a := newAir()
-		one := startNode(b, a, "one", nil)
+		start := func(id string) *node {
+			if !disk {
+				return startNode(b, a, id, nil)
+			}
+			return startStored(b, a, id, openStore(b, b.TempDir()), nil)
+		}
+		one := start("one")
 		for i := range standbys {
-			startNode(b, a, fmt.Sprint("standby", i), nil)
+			start(fmt.Sprint("standby", i))
 		}
 		awaitPeers(b, one, standbys)
 		lead(b, one, 1)
@@ -49,27 +58,49 @@ func BenchmarkMirrorPut(b *testing.B) {
 	})
 }
 
+// openStore opens a store that is closed when the nodes that use it have ended.
+func openStore(t testing.TB, dir string) *store.Store {
+	t.Helper()
+	s, err := store.Open(store.Options{Dir: dir, DedupeCount: 100, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
 // BenchmarkMirrorPutBare is the same trip without our code: a queue that goes out as one gRPC message at a
-// time, a map at the other end, an acknowledgement back.
+// time, a map at the other end, an acknowledgement back. On disk the standby writes each message to a Pebble database before
+// it answers; the master, unlike ours, has no disk.
 func BenchmarkMirrorPutBare(b *testing.B) {
-	trips(b, func(b *testing.B, standbys int) func(id string, payload []byte, done func()) {
+	trips(b, func(b *testing.B, disk bool, standbys int) func(id string, payload []byte, done func()) {
 		bare := &bareMaster{}
 		for range standbys {
-			bare.connect(b)
+			bare.connect(b, disk)
 		}
 		return bare.put
 	})
 }
 
-func trips(b *testing.B, start func(b *testing.B, standbys int) func(id string, payload []byte, done func())) {
+func trips(b *testing.B, start func(b *testing.B, disk bool, standbys int) func(id string, payload []byte, done func())) {
+	for _, kept := range []string{"mem", "disk"} {
+		b.Run(kept, func(b *testing.B) { sizes(b, kept == "disk", start) })
+	}
+}
+
+func sizes(b *testing.B, disk bool, start func(b *testing.B, disk bool, standbys int) func(id string, payload []byte, done func())) {
 	for _, size := range []struct {
 		name  string
 		bytes int
 	}{{"256B", 256}, {"4KiB", 4 << 10}} {
 		for _, writers := range []int{1, 16, 64} {
 			for _, standbys := range []int{1, 2} {
-				b.Run(fmt.Sprintf("mem/%s/w%d/r%d", size.name, writers, standbys), func(b *testing.B) {
-					measure(b, start(b, standbys), size.bytes, writers)
+				b.Run(fmt.Sprintf("%s/w%d/r%d", size.name, writers, standbys), func(b *testing.B) {
+					measure(b, start(b, disk, standbys), size.bytes, writers)
 				})
 			}
 		}
@@ -150,13 +181,30 @@ func (m *bareMaster) put(id string, payload []byte, done func()) {
 	}
 }
 
-func (m *bareMaster) connect(b *testing.B) {
+// bareWindow is how many messages are under way at a time: LIMITS measured one as the better for a disk, and no difference in memory.
+func bareWindow(disk bool) int {
+	if disk {
+		return 1
+	}
+	return 4
+}
+
+func (m *bareMaster) connect(b *testing.B, disk bool) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	server := grpc.NewServer(grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(4<<20))
-	mirrorv1.RegisterPeerServiceServer(server, bareStandby{})
+	standby := bareStandby{}
+	if disk {
+		db, err := pebble.Open(b.TempDir(), &pebble.Options{Logger: quiet{}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = db.Close() })
+		standby.db = db
+	}
+	mirrorv1.RegisterPeerServiceServer(server, standby)
 	go func() { _ = server.Serve(listener) }()
 	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithInitialWindowSize(4<<20), grpc.WithInitialConnWindowSize(4<<20), grpc.WithDisableRetry())
@@ -167,7 +215,7 @@ func (m *bareMaster) connect(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &bareStream{wake: make(chan struct{}, 1), window: make(chan struct{}, 4)}
+	s := &bareStream{wake: make(chan struct{}, 1), window: make(chan struct{}, bareWindow(disk))}
 	m.streams = append(m.streams, s)
 	ended := make(chan struct{})
 	var running sync.WaitGroup
@@ -224,9 +272,33 @@ func (m *bareMaster) receive(s *bareStream, call grpc.BidiStreamingClient[mirror
 // bareStandby keeps what it gets in a map, and answers with the number of entries.
 type bareStandby struct {
 	mirrorv1.UnimplementedPeerServiceServer
+	db *pebble.DB // nil in memory
 }
 
-func (bareStandby) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequest, mirrorv1.ReplicateResponse]) error {
+// write has a message on disk when it returns.
+func (s bareStandby) write(entries []*mirrorv1.LogEntry) error {
+	batch := s.db.NewBatch()
+	defer batch.Close()
+	for _, e := range entries {
+		if e.GetOp().GetPayload() == nil {
+			if err := batch.Delete([]byte(e.GetOp().GetMessageId()), nil); err != nil {
+				return err
+			}
+		} else if err := batch.Set([]byte(e.GetOp().GetMessageId()), e.GetOp().GetPayload(), nil); err != nil {
+			return err
+		}
+	}
+	return s.db.Apply(batch, pebble.Sync)
+}
+
+// quiet is a logger that says nothing.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)              {}
+func (quiet) Errorf(string, ...any)             {}
+func (quiet) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+func (s bareStandby) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequest, mirrorv1.ReplicateResponse]) error {
 	table := make(map[string][]byte)
 	for {
 		request, err := call.Recv()
@@ -239,6 +311,11 @@ func (bareStandby) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateReq
 				delete(table, e.GetOp().GetMessageId())
 			} else {
 				table[e.GetOp().GetMessageId()] = e.GetOp().GetPayload()
+			}
+		}
+		if s.db != nil {
+			if err := s.write(entries); err != nil {
+				return err
 			}
 		}
 		ack := &mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Ack{Ack: &mirrorv1.Ack{Position: &clusterv1.Position{Index: uint64(len(entries))}}}}

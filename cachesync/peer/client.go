@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -32,14 +32,14 @@ const (
 
 // dial makes a connection; it is established in the background, again and again, until it is closed. refused says whether the last attempt
 // found nobody at the address: the answer of a living machine whose process has ended.
-func dial(address string, refused *atomic.Bool) (*grpc.ClientConn, error) {
+func dial(address string, security credentials.TransportCredentials, refused *atomic.Bool) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 			refused.Store(errors.Is(err, syscall.ECONNREFUSED))
 			return conn, err
 		}),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(security),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
@@ -92,6 +92,7 @@ func (h *Hub) replicate(ctx context.Context, peer string, client mirrorv1.PeerSe
 	if reply == nil {
 		return nil, cachesync.Answer{}, fmt.Errorf("replicate to %s: it answers the hello with something else", peer)
 	}
+	s.encoder.compact = reply.GetFirstIndex()
 	return s, cachesync.Answer{Position: positionFromProto(reply.GetPosition()), Record: recordFromProto(reply.GetInSyncSet())}, nil
 }
 

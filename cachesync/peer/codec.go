@@ -48,6 +48,8 @@ func small[T ~uint8, N ~int32](n N) T {
 // batchEncoder turns batches into messages and reuses the memory of the last one: gRPC has encoded a message
 // when Send returns.
 type batchEncoder struct {
+	// compact: the receiver needs no positions of entries that follow one another, which all entries of a batch do.
+	compact bool
 	request mirrorv1.ReplicateRequest
 	body    mirrorv1.ReplicateRequest_Batch
 	batch   mirrorv1.Batch
@@ -100,15 +102,22 @@ func sealsFromProto(m *mirrorv1.Seals, position ledger.Position) ledger.Seals {
 
 func (e *batchEncoder) encode(b *cachesync.Batch) *mirrorv1.ReplicateRequest {
 	for len(e.entries) < len(b.Entries) {
-		e.entries = append(e.entries, &mirrorv1.LogEntry{Position: &clusterv1.Position{}, Op: &mirrorv1.Op{}})
+		e.entries = append(e.entries, &mirrorv1.LogEntry{Op: &mirrorv1.Op{}})
 	}
+	e.batch.FirstIndex = 0
 	for i := range b.Entries {
 		from, to := &b.Entries[i], e.entries[i]
+		opToProto(&from.Op, to.Op)
+		if e.compact {
+			continue
+		}
 		if e.shared == nil || from.Position.Term != e.term {
 			e.term, e.shared = from.Position.Term, termToProto(from.Position.Term)
 		}
-		to.Position.Term, to.Position.Index = e.shared, from.Position.Index
-		opToProto(&from.Op, to.Op)
+		to.Position = &clusterv1.Position{Term: e.shared, Index: from.Position.Index}
+	}
+	if e.compact && len(b.Entries) > 0 {
+		e.batch.FirstIndex = b.Entries[0].Position.Index
 	}
 	e.batch.Entries = e.entries[:len(b.Entries)]
 	e.batch.Committed = nil
@@ -161,8 +170,12 @@ func batchFromProto(from *mirrorv1.Batch, term ledger.Term) *cachesync.Batch {
 	b.Entries = make([]ledger.LogEntry, len(from.Entries))
 	for i, entry := range from.Entries {
 		op := entry.GetOp()
+		position := ledger.Position{Term: term, Index: from.FirstIndex + uint64(i)}
+		if from.FirstIndex == 0 {
+			position = ledger.Position{Term: interned(termFromProto(entry.GetPosition().GetTerm()), term), Index: entry.GetPosition().GetIndex()}
+		}
 		b.Entries[i] = ledger.LogEntry{
-			Position: ledger.Position{Term: interned(termFromProto(entry.GetPosition().GetTerm()), term), Index: entry.GetPosition().GetIndex()},
+			Position: position,
 			Op: ledger.Op{
 				Kind:      small[ledger.Kind](op.GetKind()),
 				MessageID: op.GetMessageId(), WorkflowID: op.GetWorkflowId(), Step: op.GetStepId(),

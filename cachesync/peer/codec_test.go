@@ -3,9 +3,12 @@ package peer
 import (
 	"errors"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/understudy-ha/understudy/cachesync"
@@ -73,12 +76,14 @@ func TestBatchesSurviveTheWire(t *testing.T) {
 		Member: true, Committed: at(2),
 		Record: &cachesync.Record{Term: term, Version: 3, Members: []string{"a", "b"}, AloneAfter: time.Second},
 	}
-	var encoder batchEncoder // one for all, as in a stream
-	for _, want := range []cachesync.Batch{large, {}, {Member: true}, {Entries: large.Entries[1:2]}, large} {
-		got := batchFromProto(travel(t, encoder.encode(&want), &mirrorv1.ReplicateRequest{}).GetBatch(), term)
-		encoder.release()
-		if !reflect.DeepEqual(*got, want) {
-			t.Errorf("got  %+v\nwant %+v", *got, want)
+	for _, compact := range []bool{true, false} { // to an older build it is not
+		encoder := batchEncoder{compact: compact} // one for all, as in a stream
+		for _, want := range []cachesync.Batch{large, {}, {Member: true}, {Entries: large.Entries[1:2]}, large} {
+			got := batchFromProto(travel(t, encoder.encode(&want), &mirrorv1.ReplicateRequest{}).GetBatch(), term)
+			encoder.release()
+			if !reflect.DeepEqual(*got, want) {
+				t.Errorf("compact %v:\ngot  %+v\nwant %+v", compact, *got, want)
+			}
 		}
 	}
 }
@@ -146,7 +151,7 @@ func TestAnnouncementsOfStrangers(t *testing.T) {
 }
 
 func TestCrowdsAndTwins(t *testing.T) {
-	d := newDirectory()
+	d := newDirectory(plainDial)
 	defer d.close()
 	now := time.Now()
 	hear := func(id, boot string) error {
@@ -222,4 +227,8 @@ func FuzzReplicateRequest(f *testing.F) {
 			}
 		}
 	})
+}
+
+func plainDial(address string, refused *atomic.Bool) (*grpc.ClientConn, error) {
+	return dial(address, insecure.NewCredentials(), refused)
 }

@@ -24,6 +24,7 @@ const maxPeers = 64
 type directory struct {
 	changed chan struct{}
 	watches sync.WaitGroup
+	dial    func(address string, refused *atomic.Bool) (*grpc.ClientConn, error)
 
 	mu      sync.Mutex // guards what follows and the remotes
 	closed  bool
@@ -44,8 +45,9 @@ type remote struct {
 	refused           atomic.Bool    // there is nobody at its address
 }
 
-func newDirectory() *directory {
+func newDirectory(dial func(address string, refused *atomic.Bool) (*grpc.ClientConn, error)) *directory {
 	return &directory{
+		dial:    dial,
 		changed: make(chan struct{}, 1),
 		remotes: make(map[string]*remote),
 		dropped: make(map[dropCause]uint64),
@@ -135,7 +137,7 @@ func (d *directory) heard(ctx context.Context, a *mirrorv1.Announcement, asked, 
 	}
 	added := &remote{id: a.NodeId, boot: a.BootId, address: a.Address, heard: now, word: wordOf(a), asked: asked}
 	var err error
-	if added.conn, err = dial(a.Address, &added.refused); err != nil {
+	if added.conn, err = d.dial(a.Address, &added.refused); err != nil {
 		return dropf(dropBroken, "address %q of node %s: %v", a.Address, a.NodeId, err)
 	}
 	if r != nil {

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -47,6 +49,8 @@ type Config struct {
 	Listen string
 	// Advertise is the host that peers are told, if Listen names none that they could use.
 	Advertise string
+	// Keys are those of the cluster, or none: then everybody is believed. The first one seals, all open.
+	Keys []Key
 	// Interval is the time between announcements, Forget how long a peer without a connection may be silent.
 	Interval, Forget time.Duration
 }
@@ -64,6 +68,9 @@ type Hub struct {
 	listener  net.Listener
 	address   string
 	peers     *directory
+	identity  *identity // nil without keys
+	// turnedAway remembers that it was said once that somebody was.
+	turnedAway sync.Once
 	// What follows belongs to discover.
 
 	replica Replica
@@ -81,6 +88,10 @@ type Hub struct {
 // Listen opens the port. The datagrams belong to the Hub from now on, also if Listen fails. Nobody is served
 // or told before Run; a Hub that is not run is closed with Close.
 func Listen(config Config, datagrams Datagrams, log *slog.Logger) (*Hub, error) {
+	identity, err := newIdentity(config.Keys, config.NodeID)
+	if err != nil {
+		return nil, errors.Join(err, datagrams.Close())
+	}
 	listener, err := net.Listen("tcp", config.Listen)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for the mirror's peers on %q (cachesync.listen): %w", config.Listen, err), datagrams.Close())
@@ -91,12 +102,15 @@ func Listen(config Config, datagrams Datagrams, log *slog.Logger) (*Hub, error) 
 		datagrams:  datagrams,
 		listener:   listener,
 		address:    listener.Addr().String(),
-		peers:      newDirectory(),
+		identity:   identity,
 		asked:      make(map[uint64]time.Time),
 		questions:  make(map[string]uint64),
 		sequence:   rand.Uint64() >> 1, // not the numbers of an earlier process
 		complained: make(map[dropCause]bool),
 	}
+	h.peers = newDirectory(func(address string, refused *atomic.Bool) (*grpc.ClientConn, error) {
+		return dial(address, identity.transport(h.turnAway), refused)
+	})
 	if config.Advertise != "" {
 		_, port, err := net.SplitHostPort(h.address)
 		if err != nil {
@@ -126,7 +140,7 @@ func (h *Hub) Close() error {
 // Run serves the replica and announces this node until ctx ends, then says goodbye and closes everything. It
 // is called once. An error means that the port was lost, or that something could not be closed.
 func (h *Hub) Run(ctx context.Context, replica Replica) error {
-	server := newServer(&service{hub: h, replica: replica})
+	server := newServer(&service{hub: h, replica: replica}, h.identity.transport(h.turnAway))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)
@@ -203,7 +217,7 @@ func (h *Hub) announce(ask, leaving bool) {
 	}
 	data, err := proto.Marshal(message)
 	if err == nil {
-		err = h.datagrams.Send(data)
+		err = h.datagrams.Send(h.identity.seal(data))
 	}
 	if err != nil {
 		h.complain("send", fmt.Errorf("announce this node to the mirror's peers: %w", err))
@@ -238,7 +252,11 @@ func (h *Hub) answered(a *mirrorv1.Announcement) time.Time {
 
 // hear takes a datagram of anybody and reports whether it asks for an announcement.
 func (h *Hub) hear(ctx context.Context, data []byte) (asked bool) {
-	a, err := decodeAnnouncement(data, h.config.Cluster)
+	var a *mirrorv1.Announcement
+	data, err := h.identity.open(data)
+	if err == nil {
+		a, err = decodeAnnouncement(data, h.config.Cluster)
+	}
 	if err == nil && a.NodeId == h.config.NodeID {
 		if a.BootId == h.config.BootID {
 			return false // this node's own
@@ -254,11 +272,17 @@ func (h *Hub) hear(ctx context.Context, data []byte) (asked bool) {
 	var drop *dropError
 	if errors.As(err, &drop) {
 		h.peers.drop(drop.cause)
-		if drop.cause == dropDuplicate || drop.cause == dropVersion || drop.cause == dropCrowd {
+		if drop.cause == dropDuplicate || drop.cause == dropVersion || drop.cause == dropForged || drop.cause == dropCrowd {
 			h.complain(drop.cause, err)
 		}
 	}
 	return false
+}
+
+// turnAway counts a connection whose other end does not have the cluster's key. It says so once.
+func (h *Hub) turnAway(err error) {
+	h.peers.drop(dropForged)
+	h.turnedAway.Do(func() { h.log.Warn("mirror: a connection is not authentic", "error", err) })
 }
 
 // complain logs each cause once.

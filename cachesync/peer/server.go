@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -25,8 +26,9 @@ type service struct {
 	replica Replica
 }
 
-func newServer(s *service) *grpc.Server {
+func newServer(s *service, security credentials.TransportCredentials) *grpc.Server {
 	server := grpc.NewServer(
+		grpc.Creds(security),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(windowBytes),
@@ -57,7 +59,7 @@ func (s *service) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequ
 	}
 	defer session.Close()
 	err = call.Send(&mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Hello{Hello: &mirrorv1.HelloReply{
-		NodeId: s.hub.config.NodeID, Position: positionToProto(session.Answer().Position), InSyncSet: recordToProto(session.Answer().Record),
+		NodeId: s.hub.config.NodeID, Position: positionToProto(session.Answer().Position), InSyncSet: recordToProto(session.Answer().Record), FirstIndex: true,
 	}}})
 	if err != nil {
 		return err

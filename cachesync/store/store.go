@@ -98,7 +98,7 @@ func Open(options Options) (*Store, error) {
 		FS:                    vfs.OnDiskFull(s.disk, s.awaitRoom),
 		FormatMajorVersion:    pebble.FormatNewest,
 		Logger:                logger{s.options.Log},
-		MemTableSize:          16 << 20,
+		MemTableSize:          4 << 20, // small, so that logs are soon written over earlier ones, which is cheaper to sync
 		CacheSize:             1 << 20, // it is read once, at the start
 		MaxOpenFiles:          100,
 		L0CompactionThreshold: 4,

@@ -86,6 +86,42 @@ func (f *Fields) Text(key, fallback string) string {
 	return fallback
 }
 
+// Texts reads a text or a list of them.
+func (f *Fields) Texts(key string) []string {
+	node, found := f.values[key]
+	if !found || node.Kind != yaml.SequenceNode {
+		if text, _, found := f.value(key, "text, or a list of texts"); found {
+			return []string{text}
+		}
+		return nil
+	}
+	f.known = append(f.known, key)
+	var texts []string
+	for _, item := range node.Content {
+		if item.Kind != yaml.ScalarNode || item.ShortTag() == "!!null" {
+			f.fault(item.Line, "%s: want a list of texts", key)
+			continue
+		}
+		texts = append(texts, item.Value)
+	}
+	return texts
+}
+
+// Mode reads the permissions of a file as octal digits, say 0640. ok is false if there are none, or wrong ones.
+func (f *Fields) Mode(key string) (mode uint32, ok bool) {
+	text, line, found := f.value(key, "permissions, say \"0640\"")
+	if !found {
+		return 0, false
+	}
+	// YAML 1.1 would take 0640 for a number of its own; the text is as it was written.
+	value, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	if err != nil || value == 0 || value > 0o7777 {
+		f.fault(line, "%s: %q: want permissions as octal digits, say \"0640\"", key, text)
+		return 0, false
+	}
+	return uint32(value), true
+}
+
 // Bool reads true or false.
 func (f *Fields) Bool(key string, fallback bool) bool {
 	text, line, found := f.value(key, "true or false")

@@ -3,6 +3,7 @@ package folder
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
@@ -13,7 +14,8 @@ var errNotOpen = errors.New("not open")
 
 // Consumer takes files from a folder, one message each. A file is taken by renaming NAME to NAME.wip, deleted
 // when the message is acknowledged, and given its name back when it is not. Files of that name that lie there
-// when the consumer opens were taken by a node that is no more, and are taken up first.
+// when the consumer opens were taken by a node that is no more, and are taken up first; so are later those that nobody
+// finishes.
 type Consumer struct {
 	config ConsumerConfig
 
@@ -44,9 +46,17 @@ func (c *Consumer) Open(context.Context) error {
 	if err := ensure(c.config.Directory, c.config.Create); err != nil {
 		return wrap(c.config.Path, err)
 	}
+	if c.config.TooLarge != "" {
+		if err := ensure(c.config.TooLarge, c.config.Create); err != nil {
+			return wrap(c.config.Path, fmt.Errorf("too-large: %w", err))
+		}
+	}
 	scan := newScan(c.config)
+	if c.config.Watch {
+		scan.watch = newWatch(c.config.Logger)
+	}
 	if err := scan.list(); err != nil {
-		return wrap(c.config.Path, err)
+		return wrap(c.config.Path, errors.Join(err, scan.watch.close()))
 	}
 	c.scan, c.rescanned = scan, scan.rescanned
 	return nil
@@ -68,8 +78,13 @@ func (c *Consumer) Receive(ctx context.Context) (*adapter.Delivery, error) {
 func (c *Consumer) Close(context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	scan := c.scan
 	c.scan = nil
-	return nil
+	if scan == nil {
+		return nil
+	}
+	c.config.Claims.leaveAll(scan)
+	return wrap(c.config.Path, scan.watch.close())
 }
 
 // Redelivers is true for a folder that all nodes share: whoever leads next finds the files, under the same ids.

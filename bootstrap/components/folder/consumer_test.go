@@ -26,7 +26,7 @@ func TestConsumerDeliversAndDeletes(t *testing.T) {
 	write(t, join(dir, "note.txt"), "no")
 	must(t, os.Mkdir(join(dir, "folder.json"), 0o755))
 	config := consumerConfig(dir)
-	config.Filter = "*.json"
+	config.Filter = filter(t, "*.json")
 	consumer := openConsumer(t, config)
 
 	first := receive(t, consumer)
@@ -71,7 +71,7 @@ func TestConsumerByTime(t *testing.T) {
 		must(t, os.Chtimes(join(dir, name), now, now.Add(time.Duration(i-9)*time.Hour)))
 	}
 	config := consumerConfig(dir)
-	config.ByTime = true
+	config.Order = folder.OrderTime
 	consumer := openConsumer(t, config)
 	var got []string
 	for range 3 {
@@ -97,7 +97,7 @@ func TestConsumerTakesUpFilesOfADeadNode(t *testing.T) {
 	write(t, join(dir, "aaa"), "new")
 	write(t, join(dir, "other.txt.wip"), "not by the filter")
 	config := consumerConfig(dir)
-	config.Filter = "[af]*[a0-9]"
+	config.Filter = filter(t, "[af]*[a0-9]")
 	next := openConsumer(t, config)
 	var order []string
 	for range 6 {

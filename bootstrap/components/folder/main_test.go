@@ -97,9 +97,27 @@ func (l *log) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil
 
 func consumerConfig(dir string) folder.ConsumerConfig {
 	return folder.ConsumerConfig{
-		Path: "orders/files/work/in", Directory: dir, Filter: "*", Poll: time.Millisecond, MaxSize: 64 << 20,
+		Path: "orders/files/work/in", Directory: dir, Poll: time.Millisecond, MaxSize: 64 << 20,
 		Shared: true, Logger: slog.New(slog.DiscardHandler),
 	}
+}
+
+// filter takes what one of the patterns matches, and not those after a !.
+func filter(t testing.TB, patterns ...string) (f folder.Filter) {
+	t.Helper()
+	for _, text := range patterns {
+		exclude, excluded := strings.CutPrefix(text, "!")
+		p, ok := folder.ParsePattern(exclude)
+		if !ok {
+			t.Fatalf("pattern %q", text)
+		}
+		if excluded {
+			f.Exclude = append(f.Exclude, p)
+		} else {
+			f.Include = append(f.Include, p)
+		}
+	}
+	return f
 }
 
 func openConsumer(t testing.TB, config folder.ConsumerConfig) *folder.Consumer {

@@ -28,7 +28,7 @@ func meta(part *service.Message, key string) string {
 // parts has the part's number in them. (The batches of a message that was split have message ids of their own.)
 func (p *Producer) name(messages service.MessageBatch, i int) (string, error) {
 	suffix := ""
-	if len(messages) > 1 {
+	if len(messages) > 1 && p.config.IfExists != ExistsAppend {
 		suffix = "-" + strconv.Itoa(i+1)
 	}
 	id := meta(messages[i], adapter.MetaMessageID)
@@ -45,7 +45,7 @@ func (p *Producer) name(messages service.MessageBatch, i int) (string, error) {
 		}
 		name = insert(base, id, suffix)
 	}
-	if err := checkName(name); err != nil {
+	if err := p.checkName(name); err != nil {
 		return "", err
 	}
 	return name, nil
@@ -79,7 +79,26 @@ func insert(name, id, suffix string) string {
 }
 
 // checkName refuses names that lead out of the folder, or into what the producer keeps there.
-func checkName(name string) error {
+func (p *Producer) checkName(name string) error {
+	if p.config.Subfolders && strings.Contains(name, "/") {
+		if !filepath.IsLocal(filepath.FromSlash(name)) {
+			return fmt.Errorf("%q leads out of the folder: check name and the metadata in it", name)
+		}
+		for _, element := range strings.Split(name, "/") {
+			if err := checkElement(element); err != nil {
+				return fmt.Errorf("%q: %w", name, err)
+			}
+		}
+		return nil
+	}
+	if strings.Contains(name, "/") {
+		return fmt.Errorf("%q cannot be the name of a file in the folder: check name and the metadata in it, "+
+			"or set subfolders: true", name)
+	}
+	return checkElement(name)
+}
+
+func checkElement(name string) error {
 	switch {
 	case name == "", name == ".", !filepath.IsLocal(name),
 		strings.ContainsAny(name, "/\x00"), strings.ContainsRune(name, filepath.Separator),

@@ -19,7 +19,8 @@ import (
 )
 
 // Producer writes each part of a batch into a file of its own. A file appears under its name whole, or not at
-// all; a name that is taken is never written over. See fence for what keeps an old master's files out.
+// all; a name that is taken is never written over, unless that is asked for. See fence for what keeps an old master's
+// files out. It can append to files, too, which is neither whole nor fenced at every instant.
 type Producer struct {
 	config ProducerConfig
 
@@ -27,6 +28,9 @@ type Producer struct {
 	mu      sync.RWMutex
 	fence   *fence   // guarded by mu; nil when not open
 	journal *journal // guarded by mu; nil if there is none
+
+	// appending lets one message after the other be appended, so that what failed half way can be taken back.
+	appending sync.Mutex
 }
 
 var _ adapter.Producer = (*Producer)(nil)
@@ -116,9 +120,13 @@ func (p *Producer) write(ctx context.Context, w write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	temporary, err := p.stage(staging, w.content)
-	if err == nil {
-		err = p.publish(ctx, w, temporary)
+	if p.config.IfExists == ExistsAppend {
+		err = p.appendTo(ctx, w, staging)
+	} else {
+		var temporary string
+		if temporary, err = p.stage(staging, w.content); err == nil {
+			err = p.publish(ctx, w, temporary)
+		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		p.fence.leave(w.term)
@@ -135,6 +143,9 @@ func (p *Producer) stage(staging string, content []byte) (path string, err error
 		return "", err
 	}
 	_, err = file.Write(content)
+	if err == nil && p.config.Permissions != 0 {
+		err = file.Chmod(p.config.Permissions) // whatever the umask is
+	}
 	if err == nil && p.config.Sync {
 		err = file.Sync()
 	}
@@ -150,8 +161,15 @@ func (p *Producer) publish(ctx context.Context, w write, temporary string) error
 	if err := ctx.Err(); err != nil {
 		return errors.Join(err, remove(temporary))
 	}
-	path := filepath.Join(p.config.Directory, w.name)
-	err := renameNew(temporary, path)
+	path := filepath.Join(p.config.Directory, filepath.FromSlash(w.name))
+	if err := p.makeFolders(path); err != nil {
+		return errors.Join(err, remove(temporary))
+	}
+	rename := renameNew
+	if p.config.IfExists == ExistsReplace {
+		rename = os.Rename
+	}
+	err := rename(temporary, path)
 	switch {
 	case errors.Is(err, fs.ErrExist) && p.config.Idempotent:
 		p.config.Logger.Info("message was produced before, nothing is written",
@@ -159,16 +177,21 @@ func (p *Producer) publish(ctx context.Context, w write, temporary string) error
 		return errors.Join(remove(temporary), p.syncFolder(path))
 	case errors.Is(err, fs.ErrExist):
 		return errors.Join(remove(temporary), fmt.Errorf("%s is there already, and its name does not tell "+
-			"whether it is the same message: move it away, or put ${! meta(\"message-id\") } into name", path))
+			"whether it is the same message: move it away, put ${! meta(\"message-id\") } into name, or set if-exists", path))
 	case err != nil:
 		return errors.Join(err, remove(temporary))
 	}
+	p.note(w, path)
+	return p.syncFolder(path)
+}
+
+// note writes the line of a file into the journal. The file is there; to fail the message would have it treated as if
+// it were not.
+func (p *Producer) note(w write, path string) {
 	if err := p.journal.record(w, path); err != nil {
-		// The file is there; to fail the message would have it treated as if it were not.
 		p.config.Logger.Error("file was written, but not noted in the journal",
 			"path", path, "journal", p.config.Journal, "error", err)
 	}
-	return p.syncFolder(path)
 }
 
 // syncFolder makes the name of a file durable.
@@ -176,7 +199,7 @@ func (p *Producer) syncFolder(path string) error {
 	if !p.config.Sync {
 		return nil
 	}
-	if err := syncFolder(p.config.Directory); err != nil {
+	if err := syncFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("%s was written, but may not survive a power cut: %w", path, err)
 	}
 	return nil

@@ -3,8 +3,6 @@ package folder
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,6 +56,8 @@ type file struct {
 type scan struct {
 	config    ConsumerConfig
 	rescanned chan struct{}
+	// watch is nil if nobody tells of new files.
+	watch *watch
 	// wake interrupts the wait for the next poll.
 	wake chan struct{}
 
@@ -67,6 +67,9 @@ type scan struct {
 	due      time.Time
 	trouble  string // what the last listing failed with
 	listings uint64
+	// subTrouble is what the listing of sub-folders failed with; strangers are .wip files of nobody in this process.
+	subTrouble map[string]string
+	strangers  map[string]stranger
 
 	mu      sync.Mutex
 	files   map[string]*file    // guarded by mu
@@ -74,9 +77,17 @@ type scan struct {
 	skipped uint64              // guarded by mu: files refused so far
 }
 
+// stranger is a .wip file that may be somebody's, or nobody's.
+type stranger struct {
+	seen    info
+	since   time.Time
+	listing uint64
+}
+
 func newScan(config ConsumerConfig) *scan {
 	return &scan{
 		config: config, rescanned: make(chan struct{}), wake: make(chan struct{}, 1), files: map[string]*file{},
+		strangers: map[string]stranger{},
 	}
 }
 
@@ -134,6 +145,9 @@ func (s *scan) wait(ctx context.Context) error {
 			if f.state == paused && f.until.Before(until) {
 				until = f.until
 			}
+			if quiet := f.since.Add(s.config.Quiet); f.state == settling && quiet.Before(until) {
+				until = quiet
+			}
 		}
 		s.mu.Unlock()
 		pause := time.Until(until)
@@ -147,6 +161,9 @@ func (s *scan) wait(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C:
 			return nil
+		case <-s.watch.told():
+			timer.Stop()
+			return nil
 		case <-s.wake:
 			timer.Stop()
 		}
@@ -156,15 +173,13 @@ func (s *scan) wait(ctx context.Context) error {
 // list fills the queue: what is taken up first, then the others in their order.
 func (s *scan) list() error {
 	s.due = time.Now().Add(s.config.Poll)
-	entries, err := os.ReadDir(s.config.Directory) // sorted by name
+	entries, err := s.walk()
 	if err != nil {
-		return fmt.Errorf("list folder: %w", err)
+		return err
 	}
 	s.listings++
 	takenUp, names := s.sort(entries)
-	if s.config.ByTime {
-		s.sortByTime(names)
-	}
+	s.inOrder(names)
 	s.queue = slices.Concat(takenUp, names)
 	if s.listings > 1 {
 		return nil
@@ -181,19 +196,20 @@ func (s *scan) list() error {
 
 // sort tells the files that lie under their .wip names, and are ours, from the others, and forgets files that
 // have gone.
-func (s *scan) sort(entries []os.DirEntry) (takenUp, names []string) {
+func (s *scan) sort(entries []string) (takenUp, names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, entry := range entries {
-		name, wip := strings.CutSuffix(entry.Name(), wipSuffix)
-		if entry.IsDir() || !s.wanted(name) {
+		name, wip := strings.CutSuffix(entry, wipSuffix)
+		if !s.wanted(name) {
 			continue
 		}
 		known := s.files[name]
 		switch {
-		case wip && known == nil && s.listings == 1:
+		case wip && (known == nil || !known.wip) && s.abandoned(name):
 			known = &file{state: paused, wip: true}
 			s.files[name] = known
+			s.config.Claims.take(s.path(name, true), s)
 		case wip && (known == nil || !known.wip):
 			continue // somebody else is working on it
 		case !wip && known != nil && known.wip:
@@ -213,23 +229,71 @@ func (s *scan) sort(entries []os.DirEntry) (takenUp, names []string) {
 			s.forgetLocked(name)
 		}
 	}
+	for name, found := range s.strangers {
+		if found.listing != s.listings {
+			delete(s.strangers, name)
+		}
+	}
 	return takenUp, names
+}
+
+// abandoned says whether a .wip file that is not ours was left by a process that is no more: every one that lies there
+// when the consumer is opened, and later one that has not changed for long. It can still come then: from a master whose
+// last step was to take it, just after the first listing of the next one.
+func (s *scan) abandoned(name string) bool {
+	path := s.path(name, true)
+	if s.config.Claims.taken(path, s) {
+		return false
+	}
+	if s.listings == 1 {
+		return true
+	}
+	if s.config.OrphanAfter <= 0 {
+		return false
+	}
+	found, err := look(path)
+	if err != nil {
+		return false
+	}
+	known, was := s.strangers[name]
+	if !was || known.seen != found {
+		known = stranger{seen: found, since: time.Now()}
+	}
+	known.listing = s.listings
+	s.strangers[name] = known
+	if time.Since(known.since) < s.config.OrphanAfter {
+		return false
+	}
+	delete(s.strangers, name)
+	s.config.Logger.Warn("file is taken up: nobody has finished it for long", "path", path, "orphan-after", s.config.OrphanAfter)
+	return true
 }
 
 // wanted says whether a name, without .wip, is one of ours by the filter. Hidden files never are.
 func (s *scan) wanted(name string) bool {
-	matched, err := filepath.Match(s.config.Filter, name)
-	return err == nil && matched && name != "" && name[0] != '.'
+	base := filepath.Base(name)
+	return name != "" && base[0] != '.' && !strings.HasSuffix(name, string(filepath.Separator)) && s.config.Filter.matches(name)
 }
 
-func (s *scan) sortByTime(names []string) {
-	times := make(map[string]int64, len(names))
-	for _, name := range names {
-		if found, err := look(s.path(name, false)); err == nil {
-			times[name] = found.modified
+// inOrder sorts names, which come sorted by name.
+func (s *scan) inOrder(names []string) {
+	if s.config.Order == OrderTime || s.config.Order == OrderSize {
+		keys := make(map[string]int64, len(names))
+		for _, name := range names {
+			found, err := look(s.path(name, false))
+			switch {
+			case err != nil:
+			case s.config.Order == OrderTime:
+				keys[name] = found.modified
+			default:
+				keys[name] = found.size
+			}
 		}
+		slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(keys[a], keys[b]) })
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(times[a], times[b]) })
+	if s.config.Descending {
+		slices.Reverse(names)
+	}
 }
 
 // known returns a copy of what is remembered of a name.
@@ -275,6 +339,9 @@ func (s *scan) forget(name string) {
 }
 
 func (s *scan) forgetLocked(name string) {
+	if f := s.files[name]; f != nil && f.wip {
+		s.config.Claims.leave(s.path(name, true), s)
+	}
 	delete(s.files, name)
 	s.doneLocked(name)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -38,15 +39,36 @@ func (s *scan) offer(name string) *adapter.Delivery {
 		s.refuse(name, found, err)
 	case !found.mode.IsRegular():
 		s.refuse(name, found, errors.New("is not a regular file"))
+	case found.size > s.config.MaxSize && s.config.TooLarge != "":
+		if known.wip || s.quiet(name, known, found) {
+			s.moveAway(name, known, found)
+		}
 	case found.size > s.config.MaxSize:
 		s.refuse(name, found,
-			fmt.Errorf("has %d bytes, max-size is %d: move it away, or raise max-size", found.size, s.config.MaxSize))
+			fmt.Errorf("has %d bytes, max-size is %d: move it away, or raise max-size, or set too-large", found.size, s.config.MaxSize))
 	case known.wip:
 		return s.deliver(name, found)
 	case s.quiet(name, known, found) && s.take(name, found):
 		return s.deliver(name, found)
 	}
 	return nil
+}
+
+// moveAway puts a file that is too large into the folder for such files, under a name that nobody has there.
+func (s *scan) moveAway(name string, known file, found info) {
+	target := filepath.Join(s.config.TooLarge, filepath.Base(name))
+	err := renameNew(s.path(name, known.wip), target)
+	if errors.Is(err, fs.ErrExist) {
+		target += "-" + found.messageID(s.path(name, false))
+		err = renameNew(s.path(name, known.wip), target)
+	}
+	if err != nil {
+		s.refuse(name, found, fmt.Errorf("has %d bytes, max-size is %d, and cannot be moved away: %w", found.size, s.config.MaxSize, err))
+		return
+	}
+	s.config.Logger.Warn("file was moved away, as it is too large", "path", s.path(name, known.wip), "to", target,
+		"bytes", found.size, "max-size", s.config.MaxSize)
+	s.forget(name)
 }
 
 // quiet says whether the file has not changed for the quiet interval, as far as this scan has seen.
@@ -68,6 +90,7 @@ func (s *scan) quiet(name string, known file, found info) bool {
 func (s *scan) take(name string, found info) bool {
 	switch err := renameNew(s.path(name, false), s.path(name, true)); {
 	case err == nil:
+		s.config.Claims.take(s.path(name, true), s)
 		s.update(name, func(f *file) { f.wip, f.told = true, false })
 		return true
 	case errors.Is(err, fs.ErrNotExist):
@@ -81,7 +104,7 @@ func (s *scan) take(name string, found info) bool {
 		})
 		if !told {
 			s.config.Logger.Warn("file waits: its .wip name is taken, by another consumer or by one that has died; "+
-				"whoever opens the folder next takes that up", "path", s.path(name, false))
+				"that is taken up after orphan-after, or by whoever opens the folder next", "path", s.path(name, false))
 		}
 		s.done(name)
 	default:
@@ -145,9 +168,12 @@ func (s *scan) read(name string, found info) ([]byte, error) {
 func (s *scan) delivery(name string, found info, content []byte) *adapter.Delivery {
 	path := s.path(name, false)
 	part := service.NewMessage(content)
-	part.MetaSetMut(metaFileName, name)
+	part.MetaSetMut(metaFileName, filepath.Base(name))
 	part.MetaSetMut("fs_path", path)
-	part.MetaSetMut("fs_dir", s.config.Directory)
+	part.MetaSetMut("fs_dir", filepath.Dir(path))
+	part.MetaSetMut("fs_rel_path", filepath.ToSlash(name))
+	part.MetaSetMut("fs_rel_dir", filepath.ToSlash(filepath.Dir(name)))
+	part.MetaSetMut("fs_mode", fmt.Sprintf("%04o", found.mode.Perm()))
 	part.MetaSetMut("fs_size", strconv.FormatInt(found.size, 10))
 	part.MetaSetMut("fs_mod_time", time.Unix(0, found.modified).UTC().Format(time.RFC3339Nano))
 	var once sync.Once
@@ -216,7 +242,9 @@ func (s *scan) putBack(name string) {
 // and is delivered from there.
 func (s *scan) giveBack(name string) bool {
 	err := renameNew(s.path(name, true), s.path(name, false))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err == nil {
+		s.config.Claims.leave(s.path(name, true), s)
+	} else if !errors.Is(err, fs.ErrExist) {
 		s.config.Logger.Warn("file cannot be given its name back", "path", s.path(name, true), "error", err)
 	}
 	return err == nil

@@ -513,7 +513,9 @@ type HelloReply struct {
 	NodeId   string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Position *v1.Position           `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
 	// The last in-sync set that it knows.
-	InSyncSet     *InSyncSet `protobuf:"bytes,3,opt,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
+	InSyncSet *InSyncSet `protobuf:"bytes,3,opt,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
+	// It understands Batch.first_index.
+	FirstIndex    bool `protobuf:"varint,4,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +569,13 @@ func (x *HelloReply) GetInSyncSet() *InSyncSet {
 		return x.InSyncSet
 	}
 	return nil
+}
+
+func (x *HelloReply) GetFirstIndex() bool {
+	if x != nil {
+		return x.FirstIndex
+	}
+	return false
 }
 
 // InSyncSet is the recorded set of nodes that hold everything committed. Of two the one of the higher term, then
@@ -840,7 +849,10 @@ type Batch struct {
 	// of them: that is how a standby learns that commits wait for it, or do not any more.
 	Committed *v1.Position `protobuf:"bytes,2,opt,name=committed,proto3" json:"committed,omitempty"`
 	// A new in-sync set. It is acknowledged with the batch, when it is as safe as the entries are.
-	InSyncSet     *InSyncSet `protobuf:"bytes,3,opt,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
+	InSyncSet *InSyncSet `protobuf:"bytes,3,opt,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
+	// The index of the first entry. If it is set, the entries have no positions: they follow one another in the term of the
+	// hello.
+	FirstIndex    uint64 `protobuf:"varint,4,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -894,6 +906,13 @@ func (x *Batch) GetInSyncSet() *InSyncSet {
 		return x.InSyncSet
 	}
 	return nil
+}
+
+func (x *Batch) GetFirstIndex() uint64 {
+	if x != nil {
+		return x.FirstIndex
+	}
+	return 0
 }
 
 type ReplicateRequest struct {
@@ -1571,12 +1590,14 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\x04term\x18\x03 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x12\x1f\n" +
 	"\vmin_version\x18\x05 \x01(\rR\n" +
-	"minVersion\"\xa3\x01\n" +
+	"minVersion\"\xc4\x01\n" +
 	"\n" +
 	"HelloReply\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12;\n" +
 	"\bposition\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x12?\n" +
-	"\vin_sync_set\x18\x03 \x01(\v2\x1f.understudy.mirror.v1.InSyncSetR\tinSyncSet\"\x9c\x01\n" +
+	"\vin_sync_set\x18\x03 \x01(\v2\x1f.understudy.mirror.v1.InSyncSetR\tinSyncSet\x12\x1f\n" +
+	"\vfirst_index\x18\x04 \x01(\bR\n" +
+	"firstIndex\"\x9c\x01\n" +
 	"\tInSyncSet\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
@@ -1595,11 +1616,13 @@ const file_understudy_mirror_v1_mirror_proto_rawDesc = "" +
 	"\x05first\x18\x03 \x01(\bR\x05first\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12;\n" +
 	"\bposition\x18\x05 \x01(\v2\x1f.understudy.cluster.v1.PositionR\bposition\x121\n" +
-	"\x05seals\x18\x06 \x01(\v2\x1b.understudy.mirror.v1.SealsR\x05seals\"\xc1\x01\n" +
+	"\x05seals\x18\x06 \x01(\v2\x1b.understudy.mirror.v1.SealsR\x05seals\"\xe2\x01\n" +
 	"\x05Batch\x128\n" +
 	"\aentries\x18\x01 \x03(\v2\x1e.understudy.mirror.v1.LogEntryR\aentries\x12=\n" +
 	"\tcommitted\x18\x02 \x01(\v2\x1f.understudy.cluster.v1.PositionR\tcommitted\x12?\n" +
-	"\vin_sync_set\x18\x03 \x01(\v2\x1f.understudy.mirror.v1.InSyncSetR\tinSyncSet\"\xc7\x01\n" +
+	"\vin_sync_set\x18\x03 \x01(\v2\x1f.understudy.mirror.v1.InSyncSetR\tinSyncSet\x12\x1f\n" +
+	"\vfirst_index\x18\x04 \x01(\x04R\n" +
+	"firstIndex\"\xc7\x01\n" +
 	"\x10ReplicateRequest\x123\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.understudy.mirror.v1.HelloH\x00R\x05hello\x12A\n" +
 	"\bsnapshot\x18\x02 \x01(\v2#.understudy.mirror.v1.SnapshotChunkH\x00R\bsnapshot\x123\n" +
