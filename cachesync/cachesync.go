@@ -29,7 +29,7 @@ type Peers interface {
 	Pull(ctx context.Context, peer string, hello Hello, beyond *ledger.Log, chunk func(*ledger.Chunk) error) error
 }
 
-// ErrGone: there is nobody at the peer's address any more, or it has said goodbye. Its process has ended.
+// ErrGone says that there is nobody at the peer's address any more, or it has said goodbye. Its process has ended.
 var ErrGone = errors.New("its process has ended")
 
 // Peer is another node.

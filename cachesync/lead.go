@@ -26,11 +26,11 @@ type reign struct {
 	links     map[string]*link
 	// effective is the in-sync set that all its members know; commits wait for them. proposed is the same, or the next.
 	effective, proposed Record
-	ticket              uint64 // of the journal, for proposed
-	quorum              uint64 // version of the last set that a quorum has recorded
-	stopRecording       context.CancelFunc
-	told, alone         bool  // Lead has returned; it has been said that no standby is in sync
-	refused             error // a *RefusedError if a higher term has ended the reign
+	ticket              uint64          // of the journal, for proposed
+	quorum              uint64          // version of the last set that a quorum has recorded
+	quorumRecorder      *quorumRecorder // nil without a quorum
+	told, alone         bool            // Lead has returned; it has been said that no standby is in sync
+	refused             error           // a *RefusedError if a higher term has ended the reign
 }
 
 func (g *reign) members() int {
@@ -101,9 +101,10 @@ func (r *Replicator) beginReign(term ledger.Term) (*reign, []*link, error) {
 	r.journal.promisedLocked(r.promise)
 	r.session, r.following = nil, following{}
 	r.adopted.take() // what nobody has asked for is in the table, too
-	g := &reign{term: term, opened: make(chan struct{}), links: make(map[string]*link), stopRecording: func() {}}
+	g := &reign{term: term, opened: make(chan struct{}), links: make(map[string]*link)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	r.reign = g
+	g.quorumRecorder = newQuorumRecorder(r, g)
 	r.publishLocked()
 	if err := r.journal.awaitLocked(r.journal.queued); err != nil {
 		return nil, nil, err

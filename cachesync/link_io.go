@@ -197,7 +197,7 @@ func (k *link) fillLocked(b *Batch) {
 // not told that it is in one: it will be left out as soon as that can be.
 func (k *link) setDueLocked() bool {
 	proposed := k.reign.proposed
-	return k.told < proposed.Version && !(k.behind && proposed.Has(k.peer))
+	return k.told < proposed.Version && (!k.behind || !proposed.Has(k.peer))
 }
 
 // takeLocked puts the next entries into the batch and returns their size.

@@ -2,6 +2,7 @@ package cachesync
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 )
@@ -59,13 +60,15 @@ func (g *reign) wantedLocked(r *Replicator, now time.Time) []string {
 		if !g.countsLocked(k) {
 			continue
 		}
-		switch k.lostLocked(now) {
+		switch lost := k.lostLocked(now); lost {
 		case nil:
 			if k.believesLocked() || k.caughtUpLocked() {
 				members = append(members, id)
 			}
-		case errSilent:
-			silent = append(silent, k)
+		default:
+			if errors.Is(lost, errSilent) {
+				silent = append(silent, k)
+			}
 		}
 	}
 	slices.Sort(members)
@@ -127,34 +130,10 @@ func (r *Replicator) proposeLocked(g *reign, members []string) {
 	for _, k := range g.links {
 		k.wakeUp()
 	}
-	if r.recorder != nil {
-		r.recordLocked(g, g.proposed)
+	if g.quorumRecorder != nil {
+		g.quorumRecorder.next(g.proposed)
 	}
 	r.publishLocked()
-}
-
-// recordLocked has a record made where it takes a quorum. A later one cancels it.
-func (r *Replicator) recordLocked(g *reign, record Record) {
-	g.stopRecording()
-	ctx, cancel := context.WithCancel(g.ctx)
-	g.stopRecording = cancel
-	r.links.Go(func() {
-		defer cancel()
-		for pause := redialFirst; ; pause = min(2*pause, redialLast) {
-			err := r.recorder.Record(ctx, record)
-			if err == nil {
-				break
-			}
-			if !sleep(ctx, pause) {
-				return
-			}
-			r.log.Warn("mirror: the in-sync set is not recorded by a quorum yet", "set", record.String(), "error", err)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		g.quorum = max(g.quorum, record.Version)
-		r.reviewLocked(g)
-	})
 }
 
 // sleep waits, and reports whether ctx lasted.
@@ -210,7 +189,7 @@ func (k *link) inSyncLocked() {
 // recordedLocked reports whether everybody who must know the proposed record does, and nobody who is left out can
 // believe to be in.
 func (r *Replicator) recordedLocked(g *reign, now time.Time) bool {
-	if r.journal.store != nil && r.journal.written < g.ticket || r.recorder != nil && g.quorum < g.proposed.Version {
+	if r.journal.store != nil && r.journal.written < g.ticket || g.quorumRecorder != nil && g.quorum < g.proposed.Version {
 		return false
 	}
 	for id, k := range g.links {

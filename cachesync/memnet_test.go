@@ -37,6 +37,8 @@ type network struct {
 	words  map[[2]string]heard // by who has heard whom
 	disks  map[string]*disk    // of the nodes that keep their table
 	mutant mutant
+	// recorder stands for the quorum; nil without.
+	recorder cachesync.Recorder
 }
 
 // mutant is a rule that the network breaks, to see that it is noticed.
@@ -93,7 +95,7 @@ func (n *network) start(id string) *node {
 		config.LagTimeout = time.Hour
 	}
 	p := &node{id: id, net: n, changed: make(chan struct{}, 1), ended: make(chan struct{})}
-	parts := cachesync.Parts{Peers: p, Log: n.log(id)}
+	parts := cachesync.Parts{Peers: p, Recorder: n.recorder, Log: n.log(id)}
 	if d := n.disks[id]; d != nil {
 		p.store = d.open(n)
 		parts.Store = p.store

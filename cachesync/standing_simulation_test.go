@@ -104,9 +104,9 @@ func (r *trial) rest() {
 func (r *trial) any() string { return r.ids[r.random.IntN(len(r.ids))] }
 
 func (r *trial) fault() {
-	before := r.network.describe()
+	before := r.describe()
 	defer func() {
-		if after := r.network.describe(); *seedFlag != 0 && after != before {
+		if after := r.describe(); *seedFlag != 0 && after != before {
 			r.t.Log(time.Now().Format("05.000"), after)
 		}
 	}()
@@ -188,14 +188,14 @@ func (r *trial) check() {
 		for _, e := range table.Entries {
 			held[e.MessageID] = true
 		}
-		r.world.mu.Lock()
+		r.mu.Lock()
 		for id := range r.committed {
 			if !held[id] {
-				r.world.mu.Unlock()
+				r.mu.Unlock()
 				r.violate("%s says that it is in sync and lacks %s: %+v, set %v", p.id, id, p.State(), p.Status().Record)
 			}
 		}
-		r.world.mu.Unlock()
+		r.mu.Unlock()
 	}
 }
 
@@ -224,7 +224,7 @@ func (r *trial) take(p *node, unclean bool) {
 		unclean = unclean || other != p && other.State().Leading
 	}
 	known := p.State().RecordTerm.Number
-	r.world.mu.Lock()
+	r.mu.Lock()
 	r.number++ // commits of the old term do not count from now on
 	if unclean || known < r.forked {
 		r.forked = r.number
@@ -234,7 +234,7 @@ func (r *trial) take(p *node, unclean bool) {
 	for id := range r.committed {
 		want[id] = true
 	}
-	r.world.mu.Unlock()
+	r.mu.Unlock()
 	taken, err := p.Lead(r.t.Context(), term(r.number, p.id))
 	if err != nil {
 		return // somebody knows a higher term, say

@@ -1,6 +1,8 @@
 package cachesync_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -257,6 +259,67 @@ func TestTermIsPromisedOnDisk(t *testing.T) {
 		b = net.start("b")
 		if _, err := b.Accept(cachesync.Hello{Node: "c", Term: term(4, "c")}); err == nil {
 			t.Error("it follows a lower term than it has promised")
+		}
+	})
+}
+
+// quorum is a Recorder that answers when it is told to.
+type quorum struct {
+	asked  chan cachesync.Record
+	answer chan error
+}
+
+func (q *quorum) Record(ctx context.Context, record cachesync.Record) error {
+	select {
+	case q.asked <- record:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-q.answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// With a quorum a master goes on without a standby when a majority has that on record, and not before.
+func TestQuorumRecordsBeforeAnythingIsCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		defer net.stop()
+		q := &quorum{asked: make(chan cachesync.Record), answer: make(chan error)}
+		net.recorder = q
+		a, b := net.start("a"), net.start("b")
+		led := make(chan struct{})
+		go func() {
+			defer close(led)
+			_, _ = a.Lead(t.Context(), term(1, "a"))
+		}()
+		for record := range q.asked { // the first may be that of the master alone
+			q.answer <- nil
+			if record.Has("b") {
+				break
+			}
+		}
+		<-led
+		commit(t, a, 1, received("m"), cachesync.Committed)
+		net.kill(b)
+		open := begin(a, 1, received("n"))
+		if record := <-q.asked; record.Has("b") || !record.Has("a") {
+			t.Errorf("asked to record %v", record)
+		}
+		q.answer <- errors.New("no majority")
+		<-q.asked // it is tried again
+		time.Sleep(time.Minute)
+		select {
+		case got := <-open:
+			t.Errorf("committed before it was on record: %v", got)
+		default:
+		}
+		q.answer <- nil
+		if got := <-open; got.result != cachesync.Committed {
+			t.Error(got)
 		}
 	})
 }

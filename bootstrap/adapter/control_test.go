@@ -250,10 +250,10 @@ func (w *world) failNext(call string, n int) {
 func TestBrokenConsumerIsRestarted(t *testing.T) {
 	scenario(t, func(t *testing.T, w *world) {
 		w.failNext("receive", 3)
-		w.failNext("open consumer", 0)
+		source := w.source()
 		a := w.start(t, restarting("{after: 3, delay: 10s}"))
 		w.plan("open consumer", errors.New("still down"))
-		w.source().put("m")
+		source.put("m")
 		time.Sleep(5 * time.Second)
 		if s := a.Status().Workflows[0]; s.State != adapter.StateRestarting || s.LastError != "broken pipe" {
 			t.Errorf("%+v", s)
@@ -297,6 +297,7 @@ func TestRestartBudget(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			scenario(t, func(t *testing.T, w *world) {
 				w.failNext("receive", 1000)
+				source := w.source()
 				a := w.start(t, restarting(fmt.Sprintf("{after: 1, delay: 1s, max: 3, window: 1h, then: %s}", then)))
 				time.Sleep(30 * time.Minute)
 				if s := a.Status().Workflows[0]; s.State != adapter.StateFailed || s.Restarts != 3 {
@@ -318,7 +319,7 @@ func TestRestartBudget(t *testing.T) {
 					}
 				}
 				w.plan("")
-				w.source().put("m")
+				source.put("m")
 				if _, err := a.StartWorkflows(t.Context(), "w"); err != nil {
 					t.Error(err)
 				}

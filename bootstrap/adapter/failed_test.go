@@ -515,3 +515,27 @@ func TestLoadRetry(t *testing.T) {
 		t.Errorf("default %+v", cfg.Channels[0].Workflows[0].Retry)
 	}
 }
+
+// A step that has another name on this node: the message waits, the operator reads why, and gives the step its name
+// back or drops the message.
+func TestRenamedStep(t *testing.T) {
+	scenario(t, func(t *testing.T, w *world) {
+		a := w.start(t, workflowText("services: [{id: renamed, do: x}]"), entry("m", adapter.EntryReceived, "stamp", "m"))
+		synctest.Wait()
+		list, err := a.FailedMessages(t.Context())
+		if err != nil || len(list) != 1 || !list[0].Held || list[0].Error != `the workflow has no service "stamp", which was the last to finish` {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if !strings.Contains(w.logged(), `a message in flight is held for an operator`) {
+			t.Error(w.logged())
+		}
+		_, err = a.RetryFailed(t.Context(), "m")
+		if err == nil || err.Error() != `workflow w has no service "stamp", after which the message would go on: give the service its id back, or drop the message` {
+			t.Error(err)
+		}
+		if err := a.DropFailed(t.Context(), "m"); err != nil || !w.done["m"] {
+			t.Error(err)
+		}
+		stop(t, a)
+	})
+}

@@ -98,6 +98,23 @@ func (w *world) number(call string) (n int) {
 	return n
 }
 
+// logged returns the log.
+func (w *world) logged() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.String()
+}
+
+// plan sets the failures of a call; nil for none of any.
+func (w *world) plan(call string, failures ...error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fail == nil || call == "" {
+		w.fail = map[string][]error{}
+	}
+	w.fail[call] = failures
+}
+
 // Gate.
 
 func (w *world) Check() error {

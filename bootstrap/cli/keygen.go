@@ -33,13 +33,13 @@ func newKeygenCommand() *cobra.Command {
 				if err := keyring.Generate().Create(output); err != nil {
 					return err
 				}
-				return say("%s written: copy it to every node (mode 0600), set failover.key.file there, and restart the nodes\n", output)
+				return say("%s written: copy it to every node (mode 0600) and set failover.key.file there\nNodes with a key and nodes without do not hear each other: stop all of them, then start them\n", output)
 			case add != "":
-				return changeKeys(say, add, keyring.Ring.Add)
+				return changeKeys(say, add, keyring.Ring.Add, "then, when every node has both keys: bootstrap keygen --promote "+add)
 			case promote != "":
-				return changeKeys(say, promote, keyring.Ring.Promote)
+				return changeKeys(say, promote, keyring.Ring.Promote, "then, when every node seals with the new key: bootstrap keygen --drop "+promote)
 			case drop != "":
-				return changeKeys(say, drop, keyring.Ring.Drop)
+				return changeKeys(say, drop, keyring.Ring.Drop, "then the old key opens nothing any more")
 			case show != "":
 				ring, err := keyring.Load(show)
 				if err != nil {
@@ -60,17 +60,19 @@ func newKeygenCommand() *cobra.Command {
 	return cmd
 }
 
-func changeKeys(say func(string, ...any) error, path string, change func(keyring.Ring) (keyring.Ring, error)) error {
+// changeKeys changes a key file, and says what comes next.
+func changeKeys(say func(string, ...any) error, path string, change func(keyring.Ring) (keyring.Ring, error), next string) error {
 	ring, err := keyring.Load(path)
 	if err != nil {
 		return err
 	}
-	next, err := change(ring)
+	changed, err := change(ring)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := next.Replace(path); err != nil {
+	if err := changed.Replace(path); err != nil {
 		return err
 	}
-	return say("%s: keys %s, the first one seals; copy it to every node and restart them one after the other\n", path, strings.Join(next.Fingerprints(), ", "))
+	return say("%s: keys %s, the first one seals; copy it to every node (mode 0600) and restart them one after the other\n%s\n",
+		path, strings.Join(changed.Fingerprints(), ", "), next)
 }

@@ -43,9 +43,13 @@ func TestKeygen(t *testing.T) {
 	if _, err := keygen(t, "--promote", path); err == nil {
 		t.Error("one key was put before itself")
 	}
-	for _, step := range []string{"--add", "--promote"} {
-		if _, err := keygen(t, step, path); err != nil {
+	for _, step := range []struct{ option, next string }{{"--add", "--promote " + path}, {"--promote", "--drop " + path}} {
+		out, err := keygen(t, step.option, path)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if !strings.Contains(out, "bootstrap keygen "+step.next) || !strings.Contains(out, "0600") {
+			t.Errorf("%s does not say what comes next: %q", step.option, out)
 		}
 	}
 	after, err := keyring.Load(path)

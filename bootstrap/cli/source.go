@@ -126,10 +126,7 @@ func (r *runner) Status(ctx context.Context) *controlv1.StatusResponse {
 	if s.Adapter != nil {
 		out.AdapterState = s.Adapter.State.String()
 		for _, w := range s.Adapter.Workflows {
-			out.Workflows = append(out.Workflows, &controlv1.WorkflowStatus{
-				Id: w.ID, Channel: w.Channel, State: w.State.String(), Received: w.Received, Produced: w.Produced,
-				Failed: w.Failed, Duplicates: w.Duplicates, InFlight: w.InFlight, Held: w.Held, LastError: w.LastError, Stored: w.Stored,
-			})
+			out.Workflows = append(out.Workflows, workflowProto(w))
 		}
 	}
 	r.programStatus(out)

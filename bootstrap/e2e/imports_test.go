@@ -61,14 +61,14 @@ var importRules = []importRule{
 		why:      "the node drives its two cores over a Transport, and knows none of the transports, nor cachesync, nor the host",
 	},
 	{
-		packages: []string{"failover/*"},
+		packages: []string{"failover/multicast", "failover/tcp", "failover/memnet", "failover/transporttest"},
 		ours:     []string{"failover"},
 		third:    []string{"golang.org/x/net/...", "golang.org/x/sys/...", "github.com/cenkalti/backoff/v5"},
 		why:      "a transport knows failover's Transport and Packet only",
 	},
 	{
-		packages: []string{"failover/interlok/..."},
-		ours:     []string{"failover", "failover/election", "failover/interlok/..."},
+		packages: []string{"failover/interlok", "failover/interlok/..."},
+		ours:     []string{"failover", "failover/election", "failover/wire", "failover/multicast", "failover/interlok/..."},
 		third:    []string{"golang.org/x/net/...", "golang.org/x/sys/..."},
 		why:      "another wire and other rules: a member of an Interlok cluster shares only the node's types with the rest",
 	},

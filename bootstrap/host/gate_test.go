@@ -23,13 +23,13 @@ var term7 = contract.Term{Number: 7, Node: "a"}
 
 const maxGap = time.Second
 
-func newGate(clock *handClock, grace time.Duration, ask func()) *host.Gate {
-	return host.NewGate(host.GateConfig{Clock: clock.read, MaxGap: maxGap, Grace: grace, Ask: ask})
+func newGate(clock *handClock, ask func()) *host.Gate {
+	return host.NewGate(host.GateConfig{Clock: clock.read, MaxGap: maxGap, Ask: ask})
 }
 
 func TestGateOpensShutsAndKeepsTheFirstReason(t *testing.T) {
 	clock := &handClock{}
-	gate := newGate(clock, 0, func() {})
+	gate := newGate(clock, func() {})
 	pass := gate.Open(term7, clock.read(), clock.until(5*time.Second))
 	if err := pass.Check(); err != nil {
 		t.Fatalf("open gate: %v", err)
@@ -50,7 +50,7 @@ func TestGateOpensShutsAndKeepsTheFirstReason(t *testing.T) {
 
 func TestGateLapses(t *testing.T) {
 	clock := &handClock{}
-	gate := newGate(clock, 0, func() {})
+	gate := newGate(clock, func() {})
 	pass := gate.Open(term7, clock.read(), clock.until(5*time.Second))
 	for range 4 {
 		clock.advance(time.Second)
@@ -77,7 +77,7 @@ func TestGateLapses(t *testing.T) {
 
 func TestGateIgnoresOtherTerms(t *testing.T) {
 	clock := &handClock{}
-	gate := newGate(clock, 0, func() {})
+	gate := newGate(clock, func() {})
 	pass := gate.Open(term7, clock.read(), clock.until(time.Second/2))
 	gate.Renew(contract.Term{Number: 8, Node: "b"}, clock.read(), clock.until(time.Hour))
 	clock.advance(time.Second / 2)
@@ -92,7 +92,7 @@ func TestGateAsksAfterAStall(t *testing.T) {
 	for _, ticked := range []bool{false, true} {
 		clock := &handClock{}
 		asked := make(chan struct{}, 10)
-		gate := newGate(clock, 0, func() { asked <- struct{}{} })
+		gate := newGate(clock, func() { asked <- struct{}{} })
 		pass := gate.Open(term7, clock.read(), clock.until(10*time.Second))
 		clock.advance(3 * time.Second)
 		if ticked { // the watch woke up before the message did
@@ -123,7 +123,7 @@ func TestGateAsksAfterAStall(t *testing.T) {
 func TestGateShutWhileAsking(t *testing.T) {
 	clock := &handClock{}
 	asked := make(chan struct{}, 10)
-	gate := newGate(clock, 0, func() { asked <- struct{}{} })
+	gate := newGate(clock, func() { asked <- struct{}{} })
 	pass := gate.Open(term7, clock.read(), clock.until(10*time.Second))
 	clock.advance(3 * time.Second)
 	checked := make(chan error)
@@ -139,7 +139,7 @@ func TestGateShutWhileAsking(t *testing.T) {
 func TestGateLapsesWhileAsking(t *testing.T) {
 	clock := &handClock{}
 	asked := make(chan struct{}, 10)
-	gate := newGate(clock, 0, func() { asked <- struct{}{} })
+	gate := newGate(clock, func() { asked <- struct{}{} })
 	pass := gate.Open(term7, clock.read(), clock.until(5*time.Second))
 	clock.advance(2 * time.Second)
 	checked := make(chan error)

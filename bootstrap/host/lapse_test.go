@@ -50,17 +50,31 @@ func TestGateOpensAgainInTheSameTerm(t *testing.T) {
 	}
 }
 
-// A renewal that says nothing of the future does not open the gate.
+// A renewal that says nothing of the future does not open the gate, however new it is.
 func TestGateStaysShutWithoutALease(t *testing.T) {
-	clock := &handClock{}
-	gate := newGate(clock, 5*time.Second, func() {})
-	gate.Open(term7, clock.read(), clock.until(time.Second))
-	clock.advance(2 * time.Second)
-	gate.Tick()
-	gate.Renew(term7, clock.read(), clock.read())
-	if gate.State().Open {
-		t.Error("open without a lease")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		clock := &handClock{}
+		reopened := false
+		gate := host.NewGate(host.GateConfig{
+			Clock: clock.read, MaxGap: maxGap, Grace: 5 * time.Second, Ask: func() {},
+			Noted: func(e host.GateEvent) { reopened = reopened || e.Kind == host.GateReopened },
+		})
+		pass := gate.Open(term7, clock.read(), clock.until(time.Second))
+		clock.advance(2 * time.Second)
+		gate.Tick()
+		passed := make(chan error, 1)
+		go func() { passed <- pass.Check() }()
+		synctest.Wait()
+		gate.Renew(term7, clock.read(), clock.read())
+		synctest.Wait()
+		if gate.State().Open || reopened || len(passed) > 0 {
+			t.Errorf("open without a lease: %+v, passed %d", gate.State(), len(passed))
+		}
+		gate.Shut("the end")
+		if err := <-passed; !errors.Is(err, adapter.ErrGateShut) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestLeaseLapsesAndComesBack(t *testing.T) {
@@ -159,13 +173,65 @@ func TestStopDuringALapse(t *testing.T) {
 	})
 }
 
+// The same while it starts.
+func TestStopDuringALapseOfTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, true)
+		s.workload.starting = func(context.Context) {
+			s.failover.become(lapsedMaster)
+			time.Sleep(6 * time.Second)
+			_ = s.workload.run.Gate.Check()
+		}
+		s.failover.promote(term7)
+		time.Sleep(7 * time.Second)
+		s.expect(t, "lead 7:a", "start term=7:a in-flight=1")
+		began := time.Now()
+		s.end(t)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the stop waited %v for a lease", took)
+		}
+		s.expect(t, "stop gate-open=false", "follow", "resign 7:a")
+	})
+}
+
+// A lease that lapses while a mastership is being ended does not come back.
+func TestLapseDuringTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := leading(t)
+		s.failover.resigned = leadsOfB
+		s.workload.draining = func(context.Context) {
+			s.failover.become(lapsedMaster)
+			began := time.Now()
+			for s.workload.run.Gate.Check() == nil {
+				time.Sleep(100 * time.Millisecond)
+			}
+			if waited := time.Since(began); waited > 6*time.Second {
+				t.Errorf("what is under way waited %v at the gate", waited)
+			}
+		}
+		s.failover.become(contract.RoleReport{
+			Role: contract.RoleMaster, Term: term7, Valid: 5 * time.Second, Handover: contract.Handover{To: "b", Reason: "wished"},
+		})
+		time.Sleep(time.Minute)
+		s.expect(t, "stop gate-open=true", "follow", "resign 7:a to b")
+		s.end(t)
+	})
+}
+
 // The first lease of a term comes with the first answer of a majority, and work begins at once then.
 func TestFirstLeaseIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, true)
+		built := 0
+		s := newStageWith(t, true, func(w *fakeWorkload) (host.Workload, error) {
+			built++
+			return w, nil
+		})
 		s.failover.become(lapsedMaster)
 		time.Sleep(3 * time.Second)
 		s.expect(t)
+		if built != 1 {
+			t.Errorf("the workload was built %d times", built)
+		}
 		began := time.Now()
 		s.failover.promote(term7)
 		s.expect(t, "lead 7:a", "start term=7:a in-flight=1")

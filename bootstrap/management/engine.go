@@ -15,6 +15,8 @@ type Engine interface {
 	ShowFailed(ctx context.Context, request *controlv1.ShowFailedRequest) (*controlv1.ShowFailedResponse, error)
 	RetryFailed(ctx context.Context, request *controlv1.RetryFailedRequest) (*controlv1.RetryFailedResponse, error)
 	DropFailed(ctx context.Context, request *controlv1.DropFailedRequest) (*controlv1.DropFailedResponse, error)
+	ControlWorkflows(ctx context.Context, request *controlv1.ControlWorkflowsRequest) (*controlv1.ControlWorkflowsResponse, error)
+	Reload(ctx context.Context, request *controlv1.ReloadRequest) (*controlv1.ReloadResponse, error)
 }
 
 // engine returns the source as one, or the error for a caller.
@@ -55,4 +57,20 @@ func (s service) DropFailed(ctx context.Context, r *controlv1.DropFailedRequest)
 		return nil, err
 	}
 	return e.DropFailed(ctx, r)
+}
+
+func (s service) ControlWorkflows(ctx context.Context, r *controlv1.ControlWorkflowsRequest) (*controlv1.ControlWorkflowsResponse, error) {
+	e, err := s.engine()
+	if err != nil {
+		return nil, err
+	}
+	return e.ControlWorkflows(ctx, r)
+}
+
+func (s service) Reload(ctx context.Context, r *controlv1.ReloadRequest) (*controlv1.ReloadResponse, error) {
+	e, err := s.engine()
+	if err != nil {
+		return nil, err
+	}
+	return e.Reload(ctx, r)
 }

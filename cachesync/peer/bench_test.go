@@ -1,8 +1,14 @@
 package peer_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"slices"
 	"sync"
@@ -12,7 +18,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
@@ -21,7 +27,7 @@ import (
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
-// The trip of one put: from a writer that waits, through the mirror to every standby and back. All nodes are
+// The trip of one put, over mutual TLS: from a writer that waits, through the mirror to every standby and back. All nodes are
 // in this process and share its cores; a put of a message and its removal are two puts.
 
 func BenchmarkMirrorPut(b *testing.B) {
@@ -29,9 +35,9 @@ func BenchmarkMirrorPut(b *testing.B) {
 		a := newAir()
 		start := func(id string) *node {
 			if !disk {
-				return startNode(b, a, id, nil)
+				return startNode(b, a, id, with("a"))
 			}
-			return startStored(b, a, id, openStore(b, b.TempDir()), nil)
+			return startStored(b, a, id, openStore(b, b.TempDir()), with("a"))
 		}
 		one := start("one")
 		for i := range standbys {
@@ -189,12 +195,30 @@ func bareWindow(disk bool) int {
 	return 4
 }
 
+// bareTLS is mutual TLS 1.3 as the mirror has it, and everybody is trusted.
+func bareTLS(b *testing.B) *tls.Config {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}},
+		ClientAuth: tls.RequireAnyClientCert, InsecureSkipVerify: true,
+	}
+}
+
 func (m *bareMaster) connect(b *testing.B, disk bool) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(4<<20))
+	security := credentials.NewTLS(bareTLS(b))
+	server := grpc.NewServer(grpc.Creds(security), grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(4<<20))
 	standby := bareStandby{}
 	if disk {
 		db, err := pebble.Open(b.TempDir(), &pebble.Options{Logger: quiet{}})
@@ -206,7 +230,7 @@ func (m *bareMaster) connect(b *testing.B, disk bool) {
 	}
 	mirrorv1.RegisterPeerServiceServer(server, standby)
 	go func() { _ = server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithTransportCredentials(security),
 		grpc.WithInitialWindowSize(4<<20), grpc.WithInitialConnWindowSize(4<<20), grpc.WithDisableRetry())
 	if err != nil {
 		b.Fatal(err)

@@ -59,18 +59,18 @@ func TestKeysAreReplacedNodeByNode(t *testing.T) {
 	await(t, nodes[0], "in sync", inSync)
 }
 
-// awaitDrops blocks until a node has counted somebody by a cause.
-func awaitDrops(t *testing.T, n *node, cause string) {
+// awaitForged blocks until a node has turned somebody away.
+func awaitForged(t *testing.T, n *node) {
 	t.Helper()
 	deadline := time.NewTimer(20 * time.Second)
 	defer deadline.Stop()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for n.hub.Dropped()[cause] == 0 {
+	for n.hub.Dropped()["not-authentic"] == 0 {
 		select {
 		case <-poll.C:
 		case <-deadline.C:
-			t.Fatalf("nothing was counted as %s: %v", cause, n.hub.Dropped())
+			t.Fatalf("nobody was turned away: %v", n.hub.Dropped())
 		}
 	}
 }
@@ -81,12 +81,12 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 			a := newAir()
 			one := startNode(t, a, "one", with("a"))
 			other := startNode(t, a, "other", with(stranger))
-			awaitDrops(t, one, "not-authentic")
+			awaitForged(t, one)
 			if known := one.hub.Known(); len(known) != 0 {
 				t.Errorf("it knows %+v", known)
 			}
 			if stranger != "" {
-				awaitDrops(t, other, "not-authentic")
+				awaitForged(t, other)
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestConnectionsOfStrangersAreTurnedAway(t *testing.T) {
 	if err == nil {
 		t.Error("it is answered")
 	}
-	awaitDrops(t, one, "not-authentic")
+	awaitForged(t, one)
 
 	raw, err := net.Dial("tcp", one.hub.Address())
 	if err != nil {
@@ -142,7 +142,7 @@ func TestForgedGoodbye(t *testing.T) {
 	if err := a.join().Send(append(forged, make([]byte, 32)...)); err != nil {
 		t.Fatal(err)
 	}
-	awaitDrops(t, one, "not-authentic")
+	awaitForged(t, one)
 	if known := one.hub.Known(); len(known) != 1 {
 		t.Errorf("it knows %+v", known)
 	}

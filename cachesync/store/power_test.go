@@ -191,7 +191,7 @@ func TestLogCutAtAnyByte(t *testing.T) {
 	h := &history{}
 	h.begin(contents(w.table))
 	ends := []int{0} // length of the log after each group
-	for range 25 {
+	for range 14 {
 		changes := w.group(t, 1+w.random.IntN(3))
 		h.begin(contents(w.table))
 		if err := s.Append(changes); err != nil {

@@ -94,6 +94,7 @@ func (r *Runtime) Check(
 		}
 	}
 	faults := lintFaults(source, what+" "+name, lints, text)
+	faults = append(faults, r.missing(source, what, node)...)
 	if r.config.Mux == nil {
 		faults = append(faults, unserved(source, what, node)...)
 	}
@@ -102,10 +103,14 @@ func (r *Runtime) Check(
 
 // CheckResources reports what is wrong with the resources.
 func (r *Runtime) CheckResources() []error {
-	node, source := r.config.Resources, r.config.Source
-	if node == nil {
+	if r.config.Resources == nil {
 		return nil
 	}
+	return append(r.lintResources(), r.checkReferences()...)
+}
+
+func (r *Runtime) lintResources() []error {
+	node, source := r.config.Resources, r.config.Source
 	text, err := document.NewText(node)
 	if err == nil {
 		// The builder lints as it reads.

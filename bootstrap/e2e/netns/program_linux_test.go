@@ -40,7 +40,7 @@ func TestProgramPartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	properties := map[string]string{
-		"failover.members": "3", "workload.command": e.Command("-deaf"), "workload.stop.timeout": "500ms",
+		"failover.members": "3", "workload.command": e.Command("-deaf"), "workload.stop.timeout": "500ms", "stop.timeout": "1s",
 		"failover.delay": "300", "failover.retries": "6",
 	}
 	s := layOut(t, 3, properties)

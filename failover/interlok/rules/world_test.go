@@ -140,8 +140,6 @@ func (w *world) start(n *node) {
 	switch w.mutation {
 	case impatient:
 		cfg.Timeout = 3 * interval
-	case leaseTooLong:
-		cfg.Timeout = 3 * timeout
 	case termForgotten:
 		cfg.Term = 0
 	}
@@ -384,6 +382,9 @@ func (w *world) tendHost(n *node) {
 	w.step(n, rules.HostChanged{At: w.now, Host: n.host})
 	if n.host.GateOpen {
 		n.valid = n.machine.State().Lease
+		if w.mutation == leaseTooLong {
+			n.valid = w.now + timeout
+		}
 	}
 }
 

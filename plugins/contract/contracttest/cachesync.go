@@ -3,6 +3,7 @@ package contracttest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -100,6 +101,24 @@ func runCacheSync(t *testing.T, start func(t testing.TB) node) {
 		}
 		if got := n.commit(t, term, received("m1")); got != contract.Committed {
 			t.Errorf("after it: %v", got)
+		}
+	})
+
+	t.Run("who adopts says so until it is told to stop", func(t *testing.T) {
+		n := configured(t, start)
+		adopter, ok := n.CacheSync.(contract.Adopter)
+		if !ok {
+			t.Skip("it takes nothing over from returning nodes")
+		}
+		ctx, cancel := context.WithCancel(within(t))
+		ended := make(chan error, 1)
+		go func() {
+			ended <- adopter.Adopted(ctx, func(entries []contract.Entry) { t.Errorf("nobody has returned, but it adopts %+v", entries) })
+		}()
+		n.lead(t, term)
+		cancel()
+		if err := <-ended; err != nil && !isContextError(err) && !errors.Is(err, contract.ErrNotServed) {
+			t.Errorf("adopted ended with %v", err)
 		}
 	})
 

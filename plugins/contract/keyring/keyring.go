@@ -1,10 +1,9 @@
 // Package keyring is the file with which the nodes of a cluster know each other: one key, or two while a key is being
 // replaced. The first seals, all open. What is said by datagram and what is said by stream never use the file's key
-// itself, but keys derived from it for that purpose, by HKDF (RFC 5869).
+// itself, but keys derived from it for that purpose, by HKDF-SHA256 (RFC 5869).
 package keyring
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -12,10 +11,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -26,8 +21,7 @@ const (
 	// MaxKeys is how many keys a ring may have.
 	MaxKeys = 2
 
-	maxFile = 64 << 10
-	prefix  = "understudy-key-1:"
+	prefix = "understudy-key-1:"
 )
 
 // Ring is the keys of a file, in its order. It is never changed after it was made, and may be used concurrently.
@@ -76,6 +70,12 @@ func (r Ring) Fingerprints() []string {
 	return names
 }
 
+// String names the keys, so that a ring that comes into a log betrays nothing.
+func (r Ring) String() string { return "keys " + strings.Join(r.Fingerprints(), ", ") }
+
+// GoString is String.
+func (r Ring) GoString() string { return r.String() }
+
 // Derive returns a key for a purpose for each key of the ring, in its order.
 func (r Ring) Derive(purpose string) [][KeySize]byte {
 	derived := make([][KeySize]byte, 0, len(r.keys))
@@ -93,9 +93,10 @@ func (r Ring) Derive(purpose string) [][KeySize]byte {
 // for the error, which names the line and never shows a key.
 func Parse(text []byte, name string) (Ring, error) {
 	var ring Ring
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for number := 1; lines.Scan(); number++ {
-		line := strings.TrimSpace(lines.Text())
+	number := 0
+	for line := range strings.Lines(string(text)) {
+		number++
+		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -112,9 +113,6 @@ func Parse(text []byte, name string) (Ring, error) {
 			return Ring{}, fmt.Errorf("%s:%d: a third key: at most %d are allowed, the new one first", name, number, MaxKeys)
 		}
 		ring.keys = append(ring.keys, key)
-	}
-	if err := lines.Err(); err != nil {
-		return Ring{}, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(ring.keys) == 0 {
 		return Ring{}, fmt.Errorf("%s: there is no key in it; 'bootstrap keygen' makes a key file", name)
@@ -142,54 +140,4 @@ func (r Ring) Text() []byte {
 		fmt.Fprintf(&text, "# key %s\n%s%s\n", r.Fingerprints()[i], prefix, base64.StdEncoding.EncodeToString(key[:]))
 	}
 	return text.Bytes()
-}
-
-// Load reads a key file. On Unix it is refused if others than its owner may read it.
-func Load(path string) (Ring, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Ring{}, fmt.Errorf("key file %s does not exist: make one with 'bootstrap keygen -o %s' and copy it to every node", path, path)
-	case err != nil:
-		return Ring{}, fmt.Errorf("key file: %w", err)
-	case !info.Mode().IsRegular() || info.Size() > maxFile:
-		return Ring{}, fmt.Errorf("key file %s is no small regular file", path)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
-		return Ring{}, fmt.Errorf("key file %s may be read or changed by others than its owner (mode %04o): chmod 600 %s", path, info.Mode().Perm(), path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return Ring{}, fmt.Errorf("key file: %w", err)
-	}
-	return Parse(text, path)
-}
-
-// Create writes a new key file that only its owner can read. It does not replace one.
-func (r Ring) Create(path string) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s exists already: a key that other nodes use is not thrown away; 'bootstrap keygen --add %s' adds a new one", path, path)
-	}
-	if err != nil {
-		return fmt.Errorf("key file: %w", err)
-	}
-	_, err = file.Write(r.Text())
-	return errors.Join(err, file.Sync(), file.Close())
-}
-
-// Replace writes a key file over an old one, so that at any moment one of both is there.
-func (r Ring) Replace(path string) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // 0600
-	if err != nil {
-		return fmt.Errorf("key file: %w", err)
-	}
-	_, err = temp.Write(r.Text())
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("key file: %w", errors.Join(err, os.Remove(temp.Name())))
-	}
-	return nil
 }

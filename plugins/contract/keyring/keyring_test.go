@@ -2,9 +2,10 @@ package keyring_test
 
 import (
 	"bytes"
-	"os"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -79,13 +80,18 @@ func TestDerivedKeysDiffer(t *testing.T) {
 func TestFaultsNameTheLine(t *testing.T) {
 	t.Parallel()
 	good := string(keyring.Generate().Text())
-	key := good[strings.Index(good, "understudy-key"):]
+	lines := strings.Split(strings.TrimSpace(good), "\n")
+	key := lines[len(lines)-1] + "\n"
+	if _, err := keyring.Parse([]byte("# a comment\r\n\r\n  "+strings.TrimSpace(key)+"\r\n# another"), "keys"); err != nil {
+		t.Errorf("comments and the line ends of Windows: %v", err)
+	}
 	for text, want := range map[string]string{
-		"":                        "keys:",
-		"# nothing\n":             "no key",
-		"\nsecret\n":              "keys:2: a key begins with",
-		"understudy-key-1:AAAA\n": "keys:1: the key is damaged",
-		key + key:                 "keys:2: the same key",
+		"":                                 "keys:",
+		"# nothing\n":                      "no key",
+		"\nsecret\n":                       "keys:2: a key begins with",
+		"understudy-key-1:AAAA\n":          "keys:1: the key is damaged",
+		strings.TrimSpace(key) + " # ours": "keys:1: the key is damaged",
+		key + key:                          "keys:2: the same key",
 		key + string(keyring.Generate().Text()) + string(keyring.Generate().Text()): "a third key",
 	} {
 		if _, err := keyring.Parse([]byte(text), "keys"); err == nil || !strings.Contains(err.Error(), want) {
@@ -96,25 +102,45 @@ func TestFaultsNameTheLine(t *testing.T) {
 	}
 }
 
-func TestLoadIsCareful(t *testing.T) {
+// TestRingKeepsItsSecret: no usual way to print a ring shows a key.
+func TestRingKeepsItsSecret(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "cluster.key")
-	if _, err := keyring.Load(path); err == nil || !strings.Contains(err.Error(), "bootstrap keygen") {
-		t.Errorf("no file: %v", err)
-	}
-	if err := os.WriteFile(path, keyring.Generate().Text(), 0o600); err != nil {
+	ring := keyring.Generate()
+	text := string(ring.Text())
+	secret := strings.TrimSpace(text[strings.LastIndex(text, ":")+1:])
+	raw, err := base64.StdEncoding.DecodeString(secret)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if runtime.GOOS != "windows" {
-		if err := os.Chmod(path, 0o640); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := keyring.Load(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-			t.Errorf("readable by others: %v", err)
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("ring", "ring", ring)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("ring", "ring", ring)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		fmt.Fprintf(&log, verb+"\n", ring)
+	}
+	for _, betrayal := range []string{secret, fmt.Sprintf("%d", raw)[1:40], fmt.Sprintf("%x", raw)[:16], fmt.Sprintf("%#v", raw)[7:40]} {
+		if strings.Contains(log.String(), betrayal) {
+			t.Errorf("%q was printed:\n%s", betrayal, log.String())
 		}
 	}
-	if _, err := keyring.Load(t.TempDir()); err == nil {
-		t.Error("a folder was read as a key file")
+	if name := ring.Fingerprints()[0]; strings.Count(log.String(), name) < 5 {
+		t.Errorf("the key's name %s is not printed:\n%s", name, log.String())
+	}
+}
+
+// TestDerivation holds the derivation to what it always was: a node of another build must derive the same.
+func TestDerivation(t *testing.T) {
+	t.Parallel()
+	ring, err := keyring.Parse([]byte("understudy-key-1:"+base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))), "keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for purpose, want := range map[string]string{
+		"datagram": "409d06b01758ba0df5b111e5fff9af89bad0ec0837e3969e116ae87a92ab65f0", "mirror": "7242e6dc53f778278f393e4afdfc02507535902121ccf2e1d0d4c55de8169e50", "fingerprint": "3d6504f363623f43f197bc22e55d4a7c63636a446ff9ba77434e160115dde165",
+	} {
+		if got := fmt.Sprintf("%x", ring.Derive(purpose)[0]); got != want {
+			t.Errorf("%s: %s, want %s", purpose, got, want)
+		}
 	}
 }
 
