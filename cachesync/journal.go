@@ -10,6 +10,9 @@ import (
 // groupBytes bounds what one write to the store carries; a single change may be larger.
 const groupBytes = 8 << 20
 
+// partBytes bounds the parts of a table that is replaced.
+const partBytes = 1 << 20
+
 // journal carries the table's changes to the store, in order, one write at a time. While one write is under
 // way the next ones gather, so that one fsync is enough for all that wait. Without a store nothing is carried and
 // everything counts as written.
@@ -38,12 +41,15 @@ type journal struct {
 	failed   error
 }
 
-// journalItem is one of a change, a new table, a promise.
+// journalItem is one of a change, a new table, a part of a new table, a promise.
 type journalItem struct {
 	change  ledger.Change
 	table   *ledger.Snapshot
+	part    *ledger.Chunk
 	promise *Promise
 }
+
+func (i *journalItem) isChange() bool { return i.table == nil && i.part == nil && i.promise == nil }
 
 func newJournal(store Store, mu *sync.Mutex, told func()) *journal {
 	return &journal{store: store, mu: mu, told: told, wake: make(chan struct{}, 1), ended: make(chan struct{}), moved: sync.NewCond(mu)}
@@ -93,6 +99,15 @@ func (j *journal) replacedLocked(table *ledger.Table) {
 		return
 	}
 	j.addLocked(journalItem{table: table.Snapshot()})
+	j.goLocked()
+}
+
+// partLocked follows a table that comes in parts, so that a large one is on disk soon after its last part.
+func (j *journal) partLocked(part *ledger.Chunk) {
+	if j.store == nil {
+		return
+	}
+	j.addLocked(journalItem{part: part})
 	j.goLocked()
 }
 
@@ -191,13 +206,20 @@ func (j *journal) failLocked(err error) {
 func (j *journal) write(items []journalItem) (int, error) {
 	switch first := items[0]; {
 	case first.table != nil:
-		return 1, j.store.Replace(first.table)
+		for part := range first.table.Chunks(partBytes) {
+			if err := j.store.Replace(&part); err != nil {
+				return 0, err
+			}
+		}
+		return 1, nil
+	case first.part != nil:
+		return 1, j.store.Replace(first.part)
 	case first.promise != nil:
 		return 1, j.store.Keep(*first.promise)
 	}
 	changes, size := make([]ledger.Change, 0, len(items)), 0
 	for i := range items {
-		if items[i].table != nil || items[i].promise != nil {
+		if !items[i].isChange() {
 			break
 		}
 		n := items[i].change.Size()
@@ -214,7 +236,9 @@ func (j *journal) writtenLocked(items []journalItem) {
 		switch item := &items[i]; {
 		case item.table != nil:
 			j.durable = item.table.Position()
-		case item.promise == nil:
+		case item.part != nil && item.part.Last:
+			j.durable = item.part.Position
+		case item.isChange():
 			j.durable = item.change.Position
 			j.bytes -= item.change.Size()
 		}

@@ -28,10 +28,11 @@ func (d *disk) open(n *network) *diskStore { return &diskStore{disk: d, net: n} 
 
 // diskStore is a cachesync.Store that takes its time, and may be full.
 type diskStore struct {
-	disk *disk
-	net  *network
-	dead atomic.Bool
-	full atomic.Bool
+	disk  *disk
+	net   *network
+	parts []*ledger.Chunk // of a table that is not complete
+	dead  atomic.Bool
+	full  atomic.Bool
 }
 
 var errFull = errors.New("no space left in /the/path")
@@ -75,11 +76,18 @@ func (s *diskStore) Append(changes []ledger.Change) error {
 }
 
 // Replace implements cachesync.Store.
-func (s *diskStore) Replace(table *ledger.Snapshot) error {
+func (s *diskStore) Replace(part *ledger.Chunk) error {
+	if part.First {
+		s.parts = nil
+	}
+	s.parts = append(s.parts, part)
+	if !part.Last {
+		return nil
+	}
 	return s.write(func(d *disk) {
-		d.position, d.seals, d.finished = table.Position(), table.Seals(), nil
+		d.position, d.seals, d.finished = part.Position, part.Seals, nil
 		clear(d.entries)
-		for c := range table.Chunks(1 << 30) {
+		for _, c := range s.parts {
 			for _, e := range c.Entries {
 				d.entries[e.MessageID] = e
 			}

@@ -98,8 +98,8 @@ func (s *Session) Chunk(c *ledger.Chunk) (ledger.Position, error) {
 		}
 		s.restorer = nil
 		s.r.table = table
-		s.r.journal.replacedLocked(table)
 	}
+	s.r.journal.partLocked(c)
 	return s.settledLocked()
 }
 

@@ -58,7 +58,7 @@ func (h *history) work(t *testing.T, s *store.Store, seed uint64, groups int) {
 			other.group(t, 60)
 			w = other
 			h.begin(contents(w.table))
-			err = s.Replace(w.table.Snapshot())
+			err = replace(s, w.table)
 		} else {
 			changes := w.group(t, 1+w.random.IntN(4))
 			h.begin(contents(w.table))

@@ -70,6 +70,7 @@ type Store struct {
 	entries    int
 	// first and next are the numbers of the finished ids that are kept: [first, next).
 	first, next uint64
+	staged      staged
 	scratch     scratch
 }
 
@@ -299,44 +300,51 @@ func (s *Store) trim(batch *pebble.Batch) {
 }
 
 // Replace implements cachesync.Store.
-func (s *Store) Replace(table *ledger.Snapshot) error {
+func (s *Store) Replace(part *ledger.Chunk) error {
 	if s.failed != nil {
 		return s.failed
 	}
-	const chunkBytes = 1 << 20
 	next := s.generation + 1
-	if err := s.remove(next); err != nil { // of an earlier attempt
-		return err
-	}
-	entries, finished := 0, uint64(0)
-	for chunk := range table.Chunks(chunkBytes) {
-		batch := s.db.NewBatch()
-		for i := range chunk.Entries {
-			if err := s.putEntry(batch, next, &chunk.Entries[i], true); err != nil {
-				return err
-			}
-		}
-		for _, f := range chunk.Finished {
-			if err := s.putFinished(batch, next, finished, f); err != nil {
-				return err
-			}
-			finished++
-		}
-		entries += len(chunk.Entries)
-		err := s.commit(batch, false)
-		_ = batch.Close()
-		if err != nil {
+	if part.First {
+		s.staged = staged{}
+		if err := s.remove(next); err != nil { // of an earlier attempt
 			return err
 		}
 	}
 	batch := s.db.NewBatch()
 	defer batch.Close()
+	for i := range part.Entries {
+		if err := s.putEntry(batch, next, &part.Entries[i], true); err != nil {
+			return err
+		}
+	}
+	for _, f := range part.Finished {
+		if err := s.putFinished(batch, next, s.staged.finished, f); err != nil {
+			return err
+		}
+		s.staged.finished++
+	}
+	s.staged.entries += len(part.Entries)
+	if !part.Last {
+		return s.commit(batch, false)
+	}
+	return s.exchange(batch, part, next)
+}
+
+// staged counts what has been written of a table that is not valid yet.
+type staged struct {
+	entries  int
+	finished uint64
+}
+
+// exchange makes the next generation the valid one.
+func (s *Store) exchange(batch *pebble.Batch, last *ledger.Chunk, next uint64) error {
 	old := s.generation
-	s.position, s.generation, s.entries, s.first, s.next = table.Position(), next, entries, 0, finished
+	s.position, s.generation, s.entries, s.first, s.next = last.Position, next, s.staged.entries, 0, s.staged.finished
 	if err := s.putTable(batch); err != nil {
 		return err
 	}
-	if err := putSeals(batch, table.Seals()); err != nil {
+	if err := putSeals(batch, last.Seals); err != nil {
 		return err
 	}
 	if err := deleteGeneration(batch, old); err != nil {

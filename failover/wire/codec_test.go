@@ -252,10 +252,12 @@ func BenchmarkDecode(b *testing.B) {
 			}
 			work := make([]byte, len(data))
 			b.ReportAllocs()
+			start := cpuTime(b)
 			for b.Loop() {
 				copy(work, data)
 				_, _ = bench.to.Decode(work)
 			}
+			reportCPU(b, start)
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -201,5 +202,35 @@ func TestUnusualForms(t *testing.T) {
 		if err == nil && !proto.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
+	}
+}
+
+// BenchmarkUnpack is why unpack is there.
+func BenchmarkUnpack(b *testing.B) {
+	data, err := proto.Marshal(busyHeartbeat())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, read := range map[string]func() error{
+		"unpack": func() error {
+			if _, usual := wire.Unpack(data); !usual {
+				return errors.New("not usual")
+			}
+			return nil
+		},
+		"proto.Unmarshal": func() error {
+			return proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(data, new(failoverv1.Datagram))
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			start := cpuTime(b)
+			for b.Loop() {
+				if err := read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			reportCPU(b, start)
+		})
 	}
 }
