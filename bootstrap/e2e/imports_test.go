@@ -144,7 +144,7 @@ var importRules = []importRule{
 		ours:     []string{"bootstrap/components/...", "bootstrap/adapter", "profiler", "proto/gen/..."},
 		third: []string{
 			"github.com/redpanda-data/benthos/v4/...", "google.golang.org/protobuf/...", "gopkg.in/yaml.v3", "golang.org/x/sys/...",
-			"github.com/bmatcuk/doublestar/v4", "github.com/fsnotify/fsnotify", "github.com/magiconair/properties",
+			"github.com/bmatcuk/doublestar/v4", "github.com/fsnotify/fsnotify", "github.com/magiconair/properties", "github.com/robfig/cron/v3",
 		},
 		why: "the only package that knows Benthos knows nothing else but the engine's ports",
 	},

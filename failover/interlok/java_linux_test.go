@@ -131,7 +131,8 @@ func startMember(t *testing.T, classpath string, properties ...string) *member {
 	}()
 	m.kill = sync.OnceFunc(func() {
 		_ = m.process.Process.Kill()
-		for range m.lines { //nolint:revive // so that the reader ends
+		for range m.lines { // So that the reader ends.
+			continue
 		}
 		<-ended
 	})
@@ -241,7 +242,6 @@ func playWithJava(t *testing.T, classpath string, cfg interlok.Config, propertie
 	step("ours resigns: another Java secondary leads after its timeout")
 	third := startMember(t, classpath, append(properties(1), "failover.secondary.position=1")...)
 	third.await("position 1", "primary")
-	third.await("started")
 	node.mu.Lock()
 	node.host.CanLead, node.host.GateOpen, node.host.AtRest = false, false, true
 	node.mu.Unlock()

@@ -59,6 +59,7 @@ type Node struct {
 	changed chan struct{}
 
 	// The rest belongs to the goroutine of Run.
+	id             packet.ID
 	machine        *rules.Machine
 	reportedAt     time.Duration
 	sent, received uint64
@@ -104,19 +105,20 @@ func (n *Node) Run(ctx context.Context) error {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // It never fails.
 	cfg := n.cfg.rules()
-	cfg.ID, cfg.Host, cfg.Port, cfg.Term = packet.NewID(random), n.link.Host, n.link.Port, n.saved.Term
+	n.id = packet.NewID(random)
+	cfg.ID, cfg.Host, cfg.Port, cfg.Term = n.id, n.link.Host, n.link.Port, n.saved.Term
 	cfg.Start = n.clock()
 	n.reportedAt = cfg.Start
 	n.machine = rules.New(cfg)
-	n.greet(cfg.ID)
+	n.greet()
 	err := n.loop(ctx)
 	n.publish(failover.State{Role: election.Standby, Reason: "the node has stopped"})
 	return err
 }
 
 // greet logs what a Java member does at its start.
-func (n *Node) greet(id packet.ID) {
-	n.log.Info("Starting Interlok instance in failover mode as a secondary.", "node", n.cfg.NodeID, "instance", id.String(),
+func (n *Node) greet() {
+	n.log.Info("Starting Interlok instance in failover mode as a secondary.", "node", n.cfg.NodeID, "instance", n.id.String(),
 		"transport", n.link.Description)
 	if n.cfg.Position > 0 {
 		n.log.Info("Secondary position " + strconv.Itoa(n.cfg.Position))
@@ -159,6 +161,9 @@ func (n *Node) receive(p failover.Packet) {
 		}
 		say("ping dropped", "cause", cause, "source", p.Source, "error", err)
 		return
+	}
+	if ping.ID == n.id {
+		return // Multicast is heard by its sender too.
 	}
 	if learner, ok := n.link.Transport.(failover.Learner); ok && ping.Port > 0 {
 		learner.Learn(net.JoinHostPort(ping.Host, strconv.Itoa(ping.Port)))

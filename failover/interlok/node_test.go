@@ -66,13 +66,14 @@ type ours struct {
 	last failover.State
 }
 
-func (b *bubble) ours(name string, position int) *ours {
+func (b *bubble) ours(position int) *ours {
 	b.t.Helper()
-	return b.oursWith(name, position, b.t.TempDir())
+	return b.oursWith(position, b.t.TempDir())
 }
 
-func (b *bubble) oursWith(name string, position int, folder string) *ours {
+func (b *bubble) oursWith(position int, folder string) *ours {
 	b.t.Helper()
+	const name = "node"
 	cfg := interlok.DefaultConfig()
 	cfg.NodeID, cfg.Cluster, cfg.Position = name, "orders", position
 	store, err := failover.OpenFileStore(folder)
@@ -214,7 +215,7 @@ func TestNodeAmongJava(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
 		first := b.java("first", 0x10, 1)
 		pass(15 * time.Second)
-		node := b.ours("node", 2)
+		node := b.ours(2)
 		pass(30 * time.Second)
 		if primary, _, _ := first.state(); !primary {
 			t.Fatal("the Java member does not lead")
@@ -266,7 +267,7 @@ func TestNodeAmongJava(t *testing.T) {
 func TestNodeResigns(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
 		folder := t.TempDir()
-		node := b.oursWith("node", 0, folder)
+		node := b.oursWith(0, folder)
 		pass(25 * time.Second)
 		java := b.java("java", 0x20, 0)
 		pass(20 * time.Second)
@@ -301,7 +302,7 @@ func TestNodeResigns(t *testing.T) {
 			t.Error("it ran twice")
 		}
 
-		node = b.oursWith("node", 0, folder)
+		node = b.oursWith(0, folder)
 		pass(30 * time.Second)
 		java.stop()
 		pass(30 * time.Second)
@@ -316,7 +317,7 @@ func TestNodeConflict(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
 		java := b.java("java", 0x10, 1)
 		pass(15 * time.Second)
-		node := b.ours("node", 2)
+		node := b.ours(2)
 		pass(30 * time.Second)
 		b.network.Partition("node")
 		pass(time.Minute)
@@ -335,7 +336,7 @@ func TestNodeConflict(t *testing.T) {
 // TestNodeSilentHost: a host that has gone is not vouched for.
 func TestNodeSilentHost(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
-		node := b.ours("node", 1)
+		node := b.ours(1)
 		pass(25 * time.Second)
 		if err := node.HostLost(t.Context()); err != nil {
 			t.Fatal(err)
@@ -349,7 +350,7 @@ func TestNodeSilentHost(t *testing.T) {
 // TestNodeDrops: what is no ping is counted by cause, and stops nothing.
 func TestNodeDrops(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
-		node := b.ours("node", 1)
+		node := b.ours(1)
 		stranger, err := b.network.Join("stranger")
 		if err != nil {
 			t.Fatal(err)
@@ -374,7 +375,7 @@ func TestNodeDrops(t *testing.T) {
 
 func TestNotSpoken(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
-		node := b.ours("node", 1)
+		node := b.ours(1)
 		if err := node.Pause(t.Context(), true); !errors.Is(err, interlok.ErrNotSpoken) {
 			t.Errorf("pause: %v", err)
 		}

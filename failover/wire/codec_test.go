@@ -85,6 +85,31 @@ func TestSealedDatagrams(t *testing.T) {
 	}
 }
 
+// TestRotation: while a key is replaced as README.md says, nodes that are one step apart hear each other, and with a step
+// left out they do not.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	older, newer := key(1), key(2)
+	steps := []*wire.Codec{
+		codec(t, "orders", older), codec(t, "orders", older, newer), codec(t, "orders", newer, older), codec(t, "orders", newer),
+	}
+	for i, from := range steps {
+		data, err := from.Encode(heartbeat())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, to := range steps {
+			_, err := to.Decode(bytes.Clone(data))
+			if apart := max(i-j, j-i); apart <= 1 && err != nil {
+				t.Errorf("from step %d to step %d: %v", i, j, err)
+			}
+			if i == 2 && j == 0 && wire.CauseOf(err) != wire.UnknownKey {
+				t.Errorf("a new key first, before the others know it: %v", err)
+			}
+		}
+	}
+}
+
 // TestNoBitCanBeChanged changes each bit of a sealed datagram.
 func TestNoBitCanBeChanged(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package wire
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -15,7 +16,7 @@ const replayWindow = 1024
 type Replay struct{ nodes map[string]*window }
 
 // window is what was received of one life of a node: the highest sequence number, 0 if nothing yet, and which of the
-// last replayWindow ones.
+// last replayWindow ones up to it.
 type window struct {
 	boot, highest uint64
 	seen          [replayWindow / 64]uint64
@@ -51,7 +52,8 @@ var (
 )
 
 // Admit notes a datagram that is authentic. A node's later life makes the earlier ones old; within a life each sequence
-// number counts once, and one that is behind the highest by 1024 or more not at all. If MaxNodes are known, a new one
+// number counts once, and one that is before the first that was heard, or behind the highest by 1024 or more, not at all:
+// so what was recorded before this node was started is of no use once the sender itself has been heard. If MaxNodes are known, a new one
 // takes the place of the one with the oldest life that is known from the disk only, and is refused if there is none.
 // fresh says that a life was heard for the first time, so that Boots has changed. The error is always an *Error.
 func (r *Replay) Admit(node string, boot, sequence uint64) (fresh bool, err error) {
@@ -72,6 +74,10 @@ func (r *Replay) Admit(node string, boot, sequence uint64) (fresh bool, err erro
 		fresh = true
 	}
 	switch {
+	case sequence == 0: // Sequences begin with 1.
+		return fresh, errReplayed
+	case w.highest == 0:
+		w.begin(sequence)
 	case sequence > w.highest:
 		w.advance(sequence)
 	case w.highest-sequence >= replayWindow || w.has(sequence):
@@ -98,6 +104,14 @@ func (r *Replay) makeRoom() bool {
 
 func (w *window) has(sequence uint64) bool {
 	return w.seen[sequence%replayWindow/64]&(1<<(sequence%64)) != 0
+}
+
+// begin takes all numbers before the first one for seen.
+func (w *window) begin(sequence uint64) {
+	w.highest = sequence
+	for i := range w.seen {
+		w.seen[i] = math.MaxUint64
+	}
 }
 
 // advance clears the places that the sequence numbers beyond the highest will use again.

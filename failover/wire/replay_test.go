@@ -15,8 +15,8 @@ import (
 type memory map[string]*life
 
 type life struct {
-	boot, highest uint64
-	seen          map[uint64]bool
+	boot, first, highest uint64
+	seen                 map[uint64]bool
 }
 
 func remember(boots map[string]uint64) memory {
@@ -44,8 +44,11 @@ func (m memory) admit(node string, boot, sequence uint64) (fresh bool, refusal w
 		*l = life{boot: boot, seen: map[uint64]bool{}}
 		fresh = true
 	}
-	if l.seen[sequence] || sequence < l.highest && l.highest-sequence >= 1024 {
+	if sequence == 0 || sequence < l.first || l.seen[sequence] || sequence < l.highest && l.highest-sequence >= 1024 {
 		return fresh, wire.Replayed
+	}
+	if len(l.seen) == 0 {
+		l.first = sequence
 	}
 	l.seen[sequence] = true
 	l.highest = max(l.highest, sequence)
@@ -137,12 +140,32 @@ func FuzzReplay(f *testing.F) {
 			case 2:
 				sequence = math.MaxUint64 - sequence + 1
 			case 3:
-				sequence <<= 40
+				sequence = (sequence - 1) << 40
 			}
 			both(t, replay, model, node, boot, sequence)
 			data = data[5:]
 		}
 	})
+}
+
+// TestRecordingsOfBefore: a node that has been started anew takes no recording of the life that goes on, once it has
+// heard that itself.
+func TestRecordingsOfBefore(t *testing.T) {
+	t.Parallel()
+	replay := wire.NewReplay(map[string]uint64{"a": 5})
+	if _, err := replay.Admit("a", 5, 2000); err != nil {
+		t.Fatal(err)
+	}
+	for sequence := uint64(1); sequence < 2000; sequence++ {
+		if _, err := replay.Admit("a", 5, sequence); wire.CauseOf(err) != wire.Replayed {
+			t.Fatalf("%d: %v", sequence, err)
+		}
+	}
+	for _, sequence := range []uint64{2003, 2001, 2002} { // They may overtake each other from now on.
+		if _, err := replay.Admit("a", 5, sequence); err != nil {
+			t.Errorf("%d: %v", sequence, err)
+		}
+	}
 }
 
 // TestReplayAtTheEnd: the last sequence numbers that there are end nothing but the life that uses them.

@@ -148,6 +148,7 @@ func unusual() map[string][]byte {
 		"the end of a group only":             tag(30, protowire.EndGroupType),
 		"about twice":                         append(nested(5, number(9, 1)), nested(5, number(12, 3))...),
 		"the same body twice":                 append(append([]byte{}, heart...), heart...),
+		"a body in two pieces":                slices.Concat(heart, nested(16, nested(3, []byte("n")))),
 		"two bodies":                          append(nested(17, number(1, 1)), heart...),
 		"ages that are not packed":            nested(5, append(number(11, 7), number(11, 300)...)),
 		"no string in UTF-8":                  nested(2, []byte{0xff, 0xfe}),

@@ -1,6 +1,14 @@
 // Package wire is the form of the election's datagrams: six plain bytes (magic, version, least version) and a
-// protobuf, see proto/understudy/failover/v1/datagram.proto. It takes packets from strangers apart without
-// trusting a byte of them, and says of each that it refuses why, as a Cause that can be counted.
+// protobuf, see proto/understudy/failover/v1/datagram.proto, sealed if there are keys. It takes packets from strangers
+// apart without trusting a byte of them, and says of each that it refuses why, as a Cause that can be counted. README.md
+// has the format to the byte, and the order of the checks.
+//
+// To authenticate and read a datagram may cost 2 us of a processor, garbage collection included. For the heartbeat of
+// five nodes proto.Unmarshal alone takes 1.85 us of that, in 34 allocations, and into a reused message no less, since it
+// throws away what hangs on it. So what our own nodes write is read by unpack, in 0.9 us and 6 allocations
+// (go test -bench 'Unpack|Decode'), and only the rest by proto.Unmarshal. The code that vtprotobuf generates is as quick
+// (1.0 us, with strings that alias the packet 0.84 us), but it needs a second generator, keeps unknown fields and does
+// not look whether strings are UTF-8, so that what a stranger sent could break a later proto.Marshal.
 package wire
 
 import (

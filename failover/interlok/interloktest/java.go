@@ -89,7 +89,7 @@ func NewJava(cfg Config) *Java {
 		nextPing: cfg.Start + cfg.Listen + cfg.Interval, nextPoll: cfg.Start + cfg.Listen + cfg.Poll,
 	}
 	if !cfg.Primary {
-		j.number = int32(cfg.Position) //nolint:gosec // G115: tests give small ones
+		j.number = int32(cfg.Position)
 	}
 	return j
 }
@@ -135,7 +135,7 @@ func (j *Java) Ping() []byte {
 	}
 	copy(data[46:62], j.cfg.UUID[:])
 	binary.BigEndian.PutUint32(data[62:66], kind)
-	binary.BigEndian.PutUint32(data[66:70], uint32(j.number)) //nolint:gosec // G115: as Java writes it
+	binary.BigEndian.PutUint32(data[66:70], uint32(j.number))
 	return data
 }
 
@@ -149,7 +149,7 @@ func (j *Java) Receive(now time.Duration, data []byte) error {
 		return fmt.Errorf("a ping of %d bytes", len(data))
 	}
 	uuid := [16]byte(data[46:62])
-	number := int32(binary.BigEndian.Uint32(data[66:70])) //nolint:gosec // G115: as Java reads it
+	number := int32(binary.BigEndian.Uint32(data[66:70]))
 	if binary.BigEndian.Uint32(data[62:66]) == primary {
 		j.primaryPinged(now, uuid, number)
 		return nil
@@ -222,7 +222,7 @@ func (j *Java) assign() bool {
 		texts = append(texts, uuidText(other.uuid))
 	}
 	slices.Sort(texts)
-	j.number = int32(slices.Index(texts, uuidText(j.cfg.UUID)) + 1) //nolint:gosec // G115: there are few
+	j.number = int32(slices.Index(texts, uuidText(j.cfg.UUID)) + 1)
 	return true
 }
 

@@ -146,7 +146,23 @@ func (t *Transport) Learn(address string) {
 		p.heard = time.Now()
 		return
 	}
+	for _, p := range t.peers {
+		if p.remote == at.String() {
+			return // It is configured by its name.
+		}
+	}
 	t.addLocked(at.String(), true)
+}
+
+// reached notes where a peer is. If that was learned too it is sent to once only: Java does not expect two pings at a time.
+func (t *Transport) reached(p *peer, remote string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.remote = remote
+	if twin := t.peers[remote]; !t.shut && twin != nil && twin != p && twin.learned {
+		close(twin.waiting)
+		delete(t.peers, remote)
+	}
 }
 
 func (t *Transport) addLocked(address string, learned bool) {
@@ -244,6 +260,8 @@ type peer struct {
 	address   string
 	learned   bool
 	heard     time.Time // guarded by transport.mu
+	// remote is the address where it was last reached, guarded by transport.mu.
+	remote string
 	// waiting is the next datagram; only the latest counts.
 	waiting chan []byte
 }
@@ -281,6 +299,7 @@ func (p *peer) send(datagram []byte) error {
 	if err != nil {
 		return err
 	}
+	p.transport.reached(p, conn.RemoteAddr().String())
 	deadline, _ := ctx.Deadline()
 	err = conn.SetDeadline(deadline)
 	if err == nil {

@@ -168,6 +168,45 @@ func TestLearn(t *testing.T) {
 	}
 }
 
+// TestNameAndAddress: a peer that is configured by its name and heard by its address is sent to once, as soon as that is
+// known.
+func TestNameAndAddress(t *testing.T) {
+	for _, learnFirst := range []bool{false, true} {
+		b := open(t, oneshot.Options{})
+		var dialled atomic.Int64
+		a := open(t, oneshot.Options{
+			Peers: []string{"b.example:4000"},
+			Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+				dialled.Add(1)
+				var dialer net.Dialer
+				return dialer.DialContext(ctx, "tcp", b.Address().String())
+			},
+		})
+		send := func(times int) {
+			if err := a.Send([]byte("ping")); err != nil {
+				t.Fatal(err)
+			}
+			for range times {
+				<-b.Packets()
+			}
+		}
+		first := 1
+		if learnFirst {
+			a.Learn(b.Address().String())
+			first = 2
+		}
+		send(first)
+		a.Learn(b.Address().String())
+		send(1)
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if count := int(dialled.Load()); count != first+1 {
+			t.Errorf("learned first: %v: %d connections, want %d", learnFirst, count, first+1)
+		}
+	}
+}
+
 // TestLastWords: what was sent before the end arrives.
 func TestLastWords(t *testing.T) {
 	b := open(t, oneshot.Options{})

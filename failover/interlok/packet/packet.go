@@ -140,7 +140,7 @@ func Decode(data []byte) (Ping, error) {
 	}
 	place := binary.BigEndian.Uint32(data[placeAt:])
 	if place > math.MaxInt32 {
-		return Ping{}, refuse(Malformed, "the position is %d", int32(place)) //nolint:gosec // G115: that is what Java would read
+		return Ping{}, refuse(Malformed, "the position is %d", int32(place))
 	}
 	p := Ping{
 		Host: string(trim(data[:portAt])), Port: port, ID: ID(data[idAt:typeAt]),

@@ -132,6 +132,7 @@ func (m *Machine) stepDown(reason string, planned bool) {
 	m.becomeSecondary(reason)
 	m.last = leader{term: term, at: m.now, resigned: true}
 	m.notBefore = max(m.notBefore, m.now+m.cfg.Timeout)
+	m.heldUntil = m.now + LeastPings*m.cfg.Interval // Somebody may be starting.
 	if m.successors() {
 		m.heldUntil = m.now + m.cfg.turn()
 	}

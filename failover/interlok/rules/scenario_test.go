@@ -257,6 +257,33 @@ func TestResign(t *testing.T) {
 	}
 }
 
+// TestResignAlone: with nobody else there it leads again after the timeout, and until then it does not take the place of
+// somebody who is starting.
+func TestResignAlone(t *testing.T) {
+	for _, started := range []bool{false, true} {
+		w := newWorld(15, t.Logf)
+		ours := w.add(true, 1)
+		w.run(30 * time.Second)
+		var java *node
+		if started {
+			java = w.add(false, 1)
+			w.run(6 * time.Second)
+		}
+		ours.host.GateOpen, ours.host.AtRest = false, true
+		w.step(ours, rules.Resign{At: w.now, Term: ours.machine.State().Term})
+		w.run(timeout + interval)
+		if started {
+			w.run(5 * time.Second)
+		}
+		if want := java; want != nil && w.leader(t) != java || want == nil && (w.leader(t) != ours || ours.promotions != 2) {
+			t.Errorf("%s leads", w.leader(t).name)
+		}
+		w.run(time.Minute)
+		w.settled()
+		w.finish(t)
+	}
+}
+
 // TestUnableIsSilent: one that could not lead must not keep the place of one that could.
 func TestUnableIsSilent(t *testing.T) {
 	w := newWorld(8, t.Logf)
