@@ -9,9 +9,9 @@ import (
 	"github.com/understudy-ha/understudy/cachesync/ledger"
 )
 
-// A node that was master on its own, and then was not, may hold messages that nobody else ever got: those that came in above the
-// seal of its term. Before its table is replaced the new master takes them, as if they had come in now. What came in
-// before the seal is the new master's already, whatever the other node has done with it since.
+// A node that was master on its own, and then was not, may hold messages that nobody else ever got: those that came
+// in above the seal of its term. Before its table is replaced the new master takes them, as if they had come in now.
+// What came in before the seal is the new master's already, whatever the other node has done with it since.
 
 // adoptions are the messages that were taken over while leading, until somebody has been told.
 type adoptions struct {
@@ -63,8 +63,9 @@ func (r *Replicator) Adopted(ctx context.Context, taken func([]ledger.Entry)) er
 	}
 }
 
-// adopt takes what a standby holds on a log of its own, and renews its snapshot. An error leaves the standby's table as
-// it is. Meanwhile the standby goes on to hear what the in-sync set is: commits may wait until it knows that it is not in it.
+// adopt takes what a standby holds on a log of its own, and renews its snapshot. An error leaves the standby's table
+// as it is. Meanwhile the standby goes on to hear what the in-sync set is: commits may wait until it knows that it is
+// not in it.
 func (k *link) adopt(ctx context.Context, stream Stream, batch *Batch, position ledger.Position) error {
 	k.r.mu.Lock()
 	log, foreign := k.r.table.Log(), k.foreign
@@ -159,8 +160,8 @@ func (k *link) pullBeyond(ctx context.Context, log ledger.Log) (int, error) {
 	return count, err
 }
 
-// adoptEntry writes one message as if it had come in now, unless it is known here. It need not be committed before the standby
-// loses its own: the snapshot that takes the place of that has it.
+// adoptEntry writes one message as if it had come in now, unless it is known here. It need not be committed before
+// the standby loses its own: the snapshot that takes the place of that has it.
 func (k *link) adoptEntry(e *ledger.Entry) (bool, error) {
 	ops := adoptionOps(e)
 	k.r.mu.Lock()

@@ -43,8 +43,8 @@ func ids(entries []ledger.Entry) []string {
 	return ids
 }
 
-// A master goes on alone, dies with messages on its disk that nobody else got, and comes back when another one leads. They are
-// taken over as they are; what was there before is not, whatever has become of it.
+// A master goes on alone, dies with messages on its disk that nobody else got, and comes back when another one leads.
+// They are taken over as they are; what was there before is not, whatever has become of it.
 func TestReturningNodeHandsOverWhatOnlyItHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newNetwork(t, 1, func(c *cachesync.Config) { c.Limits.DedupeCount = 0 }) // no window hides a mistake

@@ -13,11 +13,11 @@ type Settle func(Result, error)
 // callerLimit is how much a caller of Commit sends itself, when the line is idle.
 const callerLimit = 64 << 10
 
-// Commit queues one change and returns at once, unless more than Config.Backlog waits for a slow standby.
-// Changes are applied in the order of the calls. settle is called once, from any goroutine and maybe before Commit returns, in the order of the log, when the
-// change is committed or refused; with quiet only if it is refused, and it may be nil. A change that writes
-// nothing (the message is in flight already, or was done before) is settled when that is committed. While the store is
-// full new messages are refused with NoRoom; changes of those in flight wait.
+// Commit queues one change and returns at once, unless more than Config.Backlog waits for a slow standby. Changes are
+// applied in the order of the calls. settle is called once, from any goroutine and maybe before Commit returns, in
+// the order of the log, when the change is committed or refused; with quiet only if it is refused, and it may be nil.
+// A change that writes nothing (the message is in flight already, or was done before) is settled when that is
+// committed. While the store is full new messages are refused with NoRoom; changes of those in flight wait.
 func (r *Replicator) Commit(term ledger.Term, op ledger.Op, quiet bool, settle Settle) {
 	if op.Kind == ledger.Received {
 		if full := r.journal.full(); full != nil {
@@ -54,11 +54,12 @@ func (r *Replicator) refuse(refusal settlement) {
 	}
 }
 
-// writeOnLocked has what has gathered for the store written, unless a batch is under way to a standby that counts: then it
-// is written when the next one is sent, so that what is committed together is written together, here and there.
+// writeOnLocked has what has gathered for the store written, unless a batch is under way to a standby that counts:
+// then it is written when the next one is sent, so that what is committed together is written together, here and
+// there.
 func (r *Replicator) writeOnLocked(g *reign) {
 	for _, k := range g.links {
-		if g.countsLocked(k) && k.stream != nil && k.stream.ready && !k.stream.farewell && k.underway.len() > 0 {
+		if r.config.Mode == Sync && g.countsLocked(k) && k.stream != nil && k.stream.ready && !k.stream.farewell && k.underway.len() > 0 {
 			return
 		}
 	}

@@ -132,3 +132,26 @@ func TestAsyncCommitsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A standby that does not answer keeps nobody from writing to the own disk.
+func TestAsyncWaitsForTheOwnDiskOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, func(c *cachesync.Config) { c.Mode = cachesync.Async })
+		defer net.stop()
+		net.disks["a"] = newDisk()
+		a := net.start("a")
+		net.start("b")
+		lead(t, a, 1)
+		net.cut("a", "b")
+		before := time.Now()
+		for i := range 10 {
+			commit(t, a, 1, received(fmt.Sprint("m", i)), cachesync.Committed)
+		}
+		if waited := time.Since(before); waited > 100*time.Millisecond {
+			t.Errorf("it took %v", waited)
+		}
+		if got := len(net.disks["a"].entries); got != 10 {
+			t.Errorf("%d are on the disk", got)
+		}
+	})
+}

@@ -33,15 +33,19 @@ type reign struct {
 	refused             error           // a *RefusedError if a higher term has ended the reign
 }
 
+// members is the number of standbys in the set that can be counted on.
 func (g *reign) members() int {
 	n := 0
 	for _, k := range g.links {
-		if k.member {
+		if k.countedOnLocked() {
 			n++
 		}
 	}
 	return n
 }
+
+// countedOnLocked: it is in the set, and nothing says that it will be left out.
+func (k *link) countedOnLocked() bool { return k.member && !k.behind && !k.gone }
 
 // positionAt turns an index of this reign into a position.
 func (g *reign) positionAt(index uint64) ledger.Position {

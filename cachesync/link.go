@@ -49,8 +49,8 @@ type link struct {
 
 	// The rest is guarded by Replicator.mu. First what outlives a stream:
 
-	// Commits wait for it if any of these holds. holding: it is about to join. member: it is in the effective in-sync set.
-	// believes: it may have heard of a set that it is in, and not yet of one that it is not in.
+	// Commits wait for it if any of these holds. holding: it is about to join. member: it is in the effective in-sync
+	// set. believes: it may have heard of a set that it is in, and not yet of one that it is not in.
 	holding, member, believes bool
 	// knows are the sets that it may go by: the last one that it has acknowledged and was in, and those sent since.
 	knows []Record
@@ -60,8 +60,8 @@ type link struct {
 	gone, behind bool
 	// quietFrom is since when the master waits for a sign of life; zero if it does not.
 	quietFrom time.Time
-	// steadyFrom is since when it has certainly heard the master all the time; zero if it may not have. acks counts towards
-	// that.
+	// steadyFrom is since when it has certainly heard the master all the time; zero if it may not have. acks counts
+	// towards that.
 	steadyFrom, lastAck time.Time
 	acks                int
 	// recorded is the version of the last in-sync set that it has acknowledged.
@@ -97,8 +97,8 @@ type lane struct {
 	// ready: everything but batches has been sent. sending: somebody sends, with batch in hand.
 	ready, sending bool
 	batch          Batch
-	// farewell: the stream ends because the standby is silent; it is told that the master goes on if the line still carries
-	// anything.
+	// farewell: the stream ends because the standby is silent; it is told that the master goes on if the line still
+	// carries anything.
 	farewell bool
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/understudy-ha/understudy/cachesync/ledger"
 )
 
-// send is the sending half of a stream: what the in-sync set is, the snapshot if there is one, then batches, signs of life
-// between.
+// send is the sending half of a stream: what the in-sync set is, the snapshot if there is one, then batches, signs of
+// life between.
 func (k *link) send(ctx context.Context, stream Stream, position ledger.Position) error {
 	var batch Batch
 	if err := k.sendFirst(stream, &batch); err != nil {
@@ -27,8 +27,8 @@ func (k *link) send(ctx context.Context, stream Stream, position ledger.Position
 	return k.feed(ctx)
 }
 
-// feed keeps a stream going until it ends. Batches are sent by whoever makes or finds something to send, so that nobody has to be
-// woken for that; this goroutine sends signs of life, and what others leave to it.
+// feed keeps a stream going until it ends. Batches are sent by whoever makes or finds something to send, so that
+// nobody has to be woken for that; this goroutine sends signs of life, and what others leave to it.
 func (k *link) feed(ctx context.Context) error {
 	r := k.r
 	// The standby hears at least every quarter of the lag timeout.
@@ -62,9 +62,10 @@ func (k *link) feed(ctx context.Context) error {
 	}
 }
 
-// pumpLocked sends what the standby lacks while there is room in the window, with the lock released meanwhile. It does nothing if
-// somebody else is at it, who then finds what is new. More than limit bytes are left to the link's own goroutine, because
-// the line may not take them at once. With life it sends a batch even if there is nothing in it.
+// pumpLocked sends what the standby lacks while there is room in the window, with the lock released meanwhile. It
+// does nothing if somebody else is at it, who then finds what is new. More than limit bytes are left to the link's
+// own goroutine, because the line may not take them at once. With life it sends a batch even if there is nothing in
+// it.
 func (k *link) pumpLocked(life bool, limit int) {
 	lane := k.stream
 	if lane == nil || !lane.ready || lane.sending {
@@ -193,8 +194,8 @@ func (k *link) fillLocked(b *Batch) {
 	}
 }
 
-// setDueLocked reports whether the standby is to be told of another in-sync set. Who has come back with less than it had is
-// not told that it is in one: it will be left out as soon as that can be.
+// setDueLocked reports whether the standby is to be told of another in-sync set. Who has come back with less than it
+// had is not told that it is in one: it will be left out as soon as that can be.
 func (k *link) setDueLocked() bool {
 	proposed := k.reign.proposed
 	return k.told < proposed.Version && (!k.behind || !proposed.Has(k.peer))
@@ -221,8 +222,8 @@ func (k *link) receive(stream Stream) error {
 	}
 }
 
-// pumpLimit is how much others than a link's own goroutine send at a time. It fits into gRPC's window, so that they do not wait for
-// the line.
+// pumpLimit is how much others than a link's own goroutine send at a time. It fits into gRPC's window, so that they
+// do not wait for the line.
 const pumpLimit = 1 << 20
 
 // acknowledge books the answer to the oldest message under way, sends the next one and settles what is committed.

@@ -9,10 +9,10 @@ import (
 
 // The in-sync set, as its master keeps it.
 //
-// A reign has an effective record, which all its members know, and perhaps a proposed one, which they are being told. Commits wait for
-// everybody in the effective record, and for standbys that are about to join. A record without a standby becomes
-// effective when all that stay know it, and when that standby cannot believe to be in any more: it was told, or its
-// process has ended, or it has been silent for so long that it counts itself out.
+// A reign has an effective record, which all its members know, and perhaps a proposed one, which they are being told.
+// Commits wait for everybody in the effective record, and for standbys that are about to join. A record without a
+// standby becomes effective when all that stay know it, and when that standby cannot believe to be in any more: it
+// was told, or its process has ended, or it has been silent for so long that it counts itself out.
 
 // countsLocked reports whether commits wait for a standby.
 func (g *reign) countsLocked(k *link) bool { return k.holding || k.believesLocked() }
@@ -83,8 +83,8 @@ func (g *reign) wantedLocked(r *Replicator, now time.Time) []string {
 	return members
 }
 
-// companyLocked reports whether somebody stays in the set whom the standby knows as a member beside the master. It can tell from
-// that one's word, or from its silence, that it may have been left out.
+// companyLocked reports whether somebody stays in the set whom the standby knows as a member beside the master. It
+// can tell from that one's word, or from its silence, that it may have been left out.
 func (k *link) companyLocked(members []string, now time.Time) bool {
 	witness := func(id string, record Record) bool {
 		_, stays := slices.BinarySearch(members, id)
@@ -205,8 +205,8 @@ func (r *Replicator) recordedLocked(g *reign, now time.Time) bool {
 	return true
 }
 
-// firstSetLocked is the set that a new term begins with: the last recorded one that this node or anybody who has answered knows, without
-// its master unless that has answered. Nobody in it is left out without being told.
+// firstSetLocked is the set that a new term begins with: the last recorded one that this node or anybody who has
+// answered knows, without its master unless that has answered. Nobody in it is left out without being told.
 func (r *Replicator) firstSetLocked(offers []offer) (members []string, last Record) {
 	last = r.promise.Record
 	answered := make(map[string]bool)

@@ -36,8 +36,8 @@ type Replicator struct {
 	room   *sync.Cond // on mu: the backlog has shrunk, or the reign is over
 	closed bool
 	table  *ledger.Table
-	// promise is the highest term that this node has led or followed; lower ones are refused. With it goes the last in-sync
-	// set that this node has made or was told.
+	// promise is the highest term that this node has led or followed; lower ones are refused. With it goes the last
+	// in-sync set that this node has made or was told.
 	promise   Promise
 	refusedBy ledger.Term
 	reign     *reign   // nil unless sealing or leading

@@ -34,8 +34,11 @@ func (r *Replicator) Accept(hello Hello) (*Session, error) {
 		r.promise.Term = hello.Term
 		r.journal.promisedLocked(r.promise)
 	}
-	if err := r.journal.awaitLocked(r.journal.queued); err != nil {
-		return nil, err
+	// What is told of the table must be on disk, too, and the session before may still add to it.
+	for r.journal.written < r.journal.queued {
+		if err := r.journal.awaitLocked(r.journal.queued); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.acceptableLocked(hello); err != nil {
 		return nil, err // things have changed while the lock was not held

@@ -11,8 +11,9 @@ type settlement struct {
 
 func (a settlement) give() { a.settle(a.result, a.err) }
 
-// settler calls the callbacks of commits, in order, one at a time, and never with a lock of the Replicator held. It has a goroutine of
-// its own, and whoever has just made answers due and holds no lock can help: that spares a switch between goroutines.
+// settler calls the callbacks of commits, in order, one at a time, and never with a lock of the Replicator held. It
+// has a goroutine of its own, and whoever has just made answers due and holds no lock can help: that spares a switch
+// between goroutines.
 type settler struct {
 	mu       sync.Mutex // guards what follows
 	due      []settlement
@@ -30,7 +31,8 @@ func newSettler() *settler {
 	return s
 }
 
-// hold says that whoever adds answers up to unhold calls help afterwards. Both are called with the Replicator's lock held.
+// hold says that whoever adds answers up to unhold calls help afterwards. Both are called with the Replicator's lock
+// held.
 func (s *settler) hold()   { s.setHeld(true) }
 func (s *settler) unhold() { s.setHeld(false) }
 

@@ -105,7 +105,7 @@ func (w *world) holders() map[string]bool {
 	}
 	holders[w.master.id] = true
 	for _, p := range w.master.Status().Peers {
-		if p.InSync && w.nodes[p.ID] != nil { // it may have died a moment ago
+		if p.InSync && p.Connected && w.nodes[p.ID] != nil { // it may have died a moment ago
 			holders[p.ID] = true
 		}
 	}

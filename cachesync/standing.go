@@ -44,9 +44,9 @@ func (r *Replicator) inSyncLocked(now time.Time) bool {
 	return r.nobodyWentOnLocked(record, now)
 }
 
-// nobodyWentOnLocked reports whether the other members of a record cannot have made a smaller one without this node, although their master
-// has not been heard for a while. It takes a member that was not heard from, or one that may still have the master's ear, for
-// one that has.
+// nobodyWentOnLocked reports whether the other members of a record cannot have made a smaller one without this node,
+// although their master has not been heard for a while. It takes a member that was not heard from, or one that may
+// still have the master's ear, for one that has.
 func (r *Replicator) nobodyWentOnLocked(record Record, now time.Time) bool {
 	words := make(map[string]Word)
 	for _, peer := range r.peers.Known() {

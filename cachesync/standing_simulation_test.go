@@ -11,16 +11,16 @@ import (
 	"github.com/understudy-ha/understudy/cachesync"
 )
 
-// A cluster under any number of faults at a time. What is promised is not that nothing is lost, but that nobody who says that it is
-// in sync lacks anything: the election asks that of a candidate, and it lets nobody lead who is objected to by a node that
-// hears a master.
+// A cluster under any number of faults at a time. What is promised is not that nothing is lost, but that nobody who
+// says that it is in sync lacks anything: the election asks that of a candidate, and it lets nobody lead who is
+// objected to by a node that hears a master.
 
 // trial is one schedule. A violation ends it.
 type trial struct {
 	*world
 	violation string
-	// forked is the last term that began although another master may have gone on, or that began with less than was committed. Who
-	// knows of no such term is on a log of its own, and may be in sync with that.
+	// forked is the last term that began although another master may have gone on, or that began with less than was
+	// committed. Who knows of no such term is on a log of its own, and may be in sync with that.
 	forked uint64
 }
 

@@ -323,3 +323,34 @@ func TestQuorumRecordsBeforeAnythingIsCommitted(t *testing.T) {
 		}
 	})
 }
+
+// A master of a build without records says in each batch whether commits wait for the standby.
+func TestMasterWithoutRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		defer net.stop()
+		b := net.start("b")
+		session, err := b.Accept(cachesync.Hello{Node: "a", Term: term(1, "a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		send := func(member bool) {
+			t.Helper()
+			if _, err := session.Batch(&cachesync.Batch{Member: member}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, member := range []bool{true, false, true} {
+			send(member)
+			send(member)
+			if got := b.State().InSync; got != member {
+				t.Errorf("told %v, it says %v", member, got)
+			}
+		}
+		time.Sleep(net.config.LagTimeout)
+		if b.State().InSync {
+			t.Error("it has heard nothing for the lag timeout")
+		}
+	})
+}

@@ -58,7 +58,7 @@ func (r *Replicator) Status() Status {
 	}
 	s.Master = r.config.NodeID
 	for _, k := range g.links {
-		p := PeerStatus{ID: k.peer, Connected: k.stream != nil, InSync: k.member, Acknowledged: k.acknowledged}
+		p := PeerStatus{ID: k.peer, Connected: k.stream != nil, InSync: k.countedOnLocked(), Acknowledged: k.acknowledged}
 		if k.stream != nil {
 			p.LagEntries = g.log.last() - k.floor
 			p.Lag = k.silenceLocked(time.Now())

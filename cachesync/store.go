@@ -9,8 +9,8 @@ type Store interface {
 	Load(chunk func(*ledger.Chunk) error) (Promise, error)
 	// Append follows the table. It blocks while there is no room. After an error the store is of no use any more.
 	Append(changes []ledger.Change) error
-	// Replace takes another table in parts, in order. The last part puts it in the place of the kept one, durably; until then
-	// nothing has changed. A first part begins anew.
+	// Replace takes another table in parts, in order. The last part puts it in the place of the kept one, durably;
+	// until then nothing has changed. A first part begins anew.
 	Replace(part *ledger.Chunk) error
 	// Keep keeps the promise.
 	Keep(promise Promise) error

@@ -27,8 +27,8 @@ import (
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
-// The trip of one put, over mutual TLS: from a writer that waits, through the mirror to every standby and back. All nodes are
-// in this process and share its cores; a put of a message and its removal are two puts.
+// The trip of one put, over mutual TLS: from a writer that waits, through the mirror to every standby and back. All
+// nodes are in this process and share its cores; a put of a message and its removal are two puts.
 
 func BenchmarkMirrorPut(b *testing.B) {
 	trips(b, func(b *testing.B, disk bool, standbys int) func(id string, payload []byte, done func()) {
@@ -79,8 +79,8 @@ func openStore(t testing.TB, dir string) *store.Store {
 	return s
 }
 
-// BenchmarkMirrorPutBare is the same trip without our code: a queue that goes out as one gRPC message at a
-// time, a map at the other end, an acknowledgement back. On disk the standby writes each message to a Pebble database before
+// BenchmarkMirrorPutBare is the same trip without our code: a queue that goes out as one gRPC message at a time, a
+// map at the other end, an acknowledgement back. On disk the standby writes each message to a Pebble database before
 // it answers; the master, unlike ours, has no disk.
 func BenchmarkMirrorPutBare(b *testing.B) {
 	trips(b, func(b *testing.B, disk bool, standbys int) func(id string, payload []byte, done func()) {
@@ -187,7 +187,8 @@ func (m *bareMaster) put(id string, payload []byte, done func()) {
 	}
 }
 
-// bareWindow is how many messages are under way at a time: LIMITS measured one as the better for a disk, and no difference in memory.
+// bareWindow is how many messages are under way at a time: LIMITS measured one as the better for a disk, and no
+// difference in memory.
 func bareWindow(disk bool) int {
 	if disk {
 		return 1

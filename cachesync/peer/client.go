@@ -30,8 +30,8 @@ const (
 	windowBytes = 4 << 20
 )
 
-// dial makes a connection; it is established in the background, again and again, until it is closed. refused says whether the last attempt
-// found nobody at the address: the answer of a living machine whose process has ended.
+// dial makes a connection; it is established in the background, again and again, until it is closed. refused says
+// whether the last attempt found nobody at the address: the answer of a living machine whose process has ended.
 func dial(address string, security credentials.TransportCredentials, refused *atomic.Bool) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {

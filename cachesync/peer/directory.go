@@ -103,9 +103,9 @@ func (d *directory) drops() map[string]uint64 {
 	return counts
 }
 
-// heard books an announcement; connections are kept warm until ctx ends. asked is when this node has put the question that it
-// answers, or zero: then it changes nothing of what the peer has said, because it may have lain in a buffer. stale is the age at which a process that still has a connection may be
-// replaced by another one of the same id.
+// heard books an announcement; connections are kept warm until ctx ends. asked is when this node has put the question
+// that it answers, or zero: then it changes nothing of what the peer has said, because it may have lain in a buffer.
+// stale is the age at which a process that still has a connection may be replaced by another one of the same id.
 func (d *directory) heard(ctx context.Context, a *mirrorv1.Announcement, asked, now time.Time, stale time.Duration) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

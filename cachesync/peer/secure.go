@@ -28,9 +28,10 @@ type Key = [32]byte
 // macSize is the length of the code at the end of an announcement.
 const macSize = sha256.Size
 
-// identity is how a node shows that it has the cluster's key, and how it knows others by that. Every key makes a certificate
-// authority, the same one on every node; each process has a certificate of its own, which the authority of the first key has
-// signed and the one of any key is trusted for. Without keys there is no identity, and everybody is believed.
+// identity is how a node shows that it has the cluster's key, and how it knows others by that. Every key makes a
+// certificate authority, the same one on every node; each process has a certificate of its own, which the authority
+// of the first key has signed and the one of any key is trusted for. Without keys there is no identity, and everybody
+// is believed.
 type identity struct {
 	macs        []Key
 	certificate tls.Certificate

@@ -72,8 +72,8 @@ func (h *history) work(t *testing.T, s *store.Store, seed uint64, groups int) {
 	}
 }
 
-// The power fails before any write, sync, rename or removal, with all, half or none of what was not synced on the disk: what
-// was acknowledged is found, or that and the group under way.
+// The power fails before any write, sync, rename or removal, with all, half or none of what was not synced on the
+// disk: what was acknowledged is found, or that and the group under way.
 func TestPowerLossAtAnyOperation(t *testing.T) {
 	type crash struct {
 		fs    *vfs.MemFS

@@ -58,8 +58,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// ConfigFromProperties reads ehcache.xml, if there is one, over the defaults, and the properties that somebody has set over
-// that. It reports every value that cannot be read, by its key; whether values make sense is for Validate.
+// ConfigFromProperties reads ehcache.xml, if there is one, over the defaults, and the properties that somebody has
+// set over that. It reports every value that cannot be read, by its key; whether values make sense is for Validate.
 func ConfigFromProperties(from contract.MirrorConfig) (Config, error) {
 	c := DefaultConfig()
 	c.Cluster, c.Mirror.NodeID, c.DataDir = from.Cluster, from.NodeID, from.DataDir
@@ -94,8 +94,9 @@ func ConfigFromProperties(from contract.MirrorConfig) (Config, error) {
 	return c, errors.Join(r.faults...)
 }
 
-// takeover is how long it takes until the standbys of a lost machine have elected another master, counted from the last sign of life of
-// its mirror. For so long a master does not go on alone, so that whoever takes over has everything that was committed.
+// takeover is how long it takes until the standbys of a lost machine have elected another master, counted from the
+// last sign of life of its mirror. For so long a master does not go on alone, so that whoever takes over has
+// everything that was committed.
 func (c Config) takeover(r *reader) time.Duration {
 	delay, retries := time.Second, 5
 	read(r, "failover.delay", &delay, duration)

@@ -262,8 +262,8 @@ func (e *ehcache) cache(start xml.StartElement) error {
 	})
 }
 
-// limits reads the attributes of the cache. The mirror forgets no message in flight, so a number of entries and a time to live are those of
-// the window of finished ids.
+// limits reads the attributes of the cache. The mirror forgets no message in flight, so a number of entries and a
+// time to live are those of the window of finished ids.
 func (e *ehcache) limits(start xml.StartElement) {
 	limits := &e.config.Mirror.Limits
 	for _, key := range []string{"maxEntriesLocalHeap", "maxElementsInMemory"} {

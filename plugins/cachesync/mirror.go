@@ -131,8 +131,8 @@ func start(config Config, log *slog.Logger) (_ *running, err error) {
 	return r, nil
 }
 
-// run sets everything going. What cannot go on ends the process: a new one is better than one that is cut off from the others
-// or from its disk.
+// run sets everything going. What cannot go on ends the process: a new one is better than one that is cut off from
+// the others or from its disk.
 func (r *running) run(log *slog.Logger) {
 	var replicating, serving context.Context
 	replicating, r.endReplicator = context.WithCancel(context.Background())
