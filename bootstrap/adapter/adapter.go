@@ -57,7 +57,8 @@ var ErrStopping = errors.New("the adapter is stopping")
 // Before, prevents an init or a start. It does not prevent a stop or a close: nobody can keep a node at work
 // that no longer leads.
 type Adapter struct {
-	cfg     *Config
+	id      string
+	cfg     *Config // guarded by lifecycle
 	codec   Codec
 	options Options
 	log     *slog.Logger
@@ -68,6 +69,9 @@ type Adapter struct {
 
 	mu       sync.RWMutex
 	channels []*channel // guarded by mu for writing, together with lifecycle
+	// onError are those of the adapter, errorNodes theirs. Guarded by lifecycle.
+	onError    []*errorHandler
+	errorNodes []*node
 
 	// lifecycle makes changes of state one after another; it guards run and stuck. Whoever puts a value in has it.
 	lifecycle chan struct{}
@@ -103,7 +107,7 @@ func (a *Adapter) Init(ctx context.Context) error {
 	a.lock()
 	defer a.unlock()
 	if s := a.root.State(); s != StateClosed || a.root.disposed {
-		return fmt.Errorf("initialise adapter %s: it is %s", a.cfg.ID, s)
+		return fmt.Errorf("initialise adapter %s: it is %s", a.id, s)
 	}
 	return a.root.init(ctx)
 }
@@ -115,10 +119,10 @@ func (a *Adapter) Start(ctx context.Context, with Run) error {
 	a.lock()
 	defer a.unlock()
 	if s := a.root.State(); s != StateInitialised {
-		return fmt.Errorf("start adapter %s: it is %s, want initialised", a.cfg.ID, s)
+		return fmt.Errorf("start adapter %s: it is %s, want initialised", a.id, s)
 	}
 	if with.Gate == nil || with.Mirror == nil {
-		return fmt.Errorf("start adapter %s: a gate and a mirror are needed", a.cfg.ID)
+		return fmt.Errorf("start adapter %s: a gate and a mirror are needed", a.id)
 	}
 	r := newRun(a, with)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -141,12 +145,15 @@ func (a *Adapter) Start(ctx context.Context, with Run) error {
 	if err != nil {
 		r.cancel(ErrStopping)
 		a.forgetLoops(r)
-		return fmt.Errorf("start adapter %s: %w", a.cfg.ID, err)
+		return fmt.Errorf("start adapter %s: %w", a.id, err)
 	}
 	a.run = r
 	a.current.Store(r)
 	for _, u := range units {
 		r.launch(u.loop)
+	}
+	if r.started = true; len(r.afterwards) > 0 {
+		r.restarting.Go(r.catchUp)
 	}
 	return nil
 }
@@ -186,7 +193,7 @@ func (a *Adapter) stopLocked(ctx context.Context) error {
 	if a.run != nil {
 		a.current.Store(nil)
 		if err := a.run.drain(ctx, a.options.Grace); err != nil {
-			a.stuck = fmt.Errorf("stop adapter %s: %w", a.cfg.ID, err)
+			a.stuck = fmt.Errorf("stop adapter %s: %w", a.id, err)
 			return a.stuck
 		}
 		a.forgetLoops(a.run)
@@ -196,7 +203,7 @@ func (a *Adapter) stopLocked(ctx context.Context) error {
 		return nil
 	}
 	if err := a.root.stop(ctx); err != nil {
-		return fmt.Errorf("stop adapter %s: %w", a.cfg.ID, err)
+		return fmt.Errorf("stop adapter %s: %w", a.id, err)
 	}
 	return nil
 }
@@ -212,7 +219,7 @@ func (a *Adapter) Close(ctx context.Context) error {
 		return err
 	}
 	if failed := a.root.close(ctx); failed != nil {
-		err = errors.Join(err, fmt.Errorf("close adapter %s: %w", a.cfg.ID, failed))
+		err = errors.Join(err, fmt.Errorf("close adapter %s: %w", a.id, failed))
 	}
 	return err
 }
@@ -222,7 +229,7 @@ func (a *Adapter) Close(ctx context.Context) error {
 func (a *Adapter) Done() <-chan struct{} { return a.done }
 
 // ID is the adapter's id.
-func (a *Adapter) ID() string { return a.cfg.ID }
+func (a *Adapter) ID() string { return a.id }
 
 // Joinpoint is the adapter's own, for the hook that the host calls around Start.
 func (a *Adapter) Joinpoint(t profiler.Transition) profiler.Joinpoint {

@@ -17,25 +17,21 @@ func New(cfg *Config, factory Factory, weaver Weaver, logger *slog.Logger, optio
 	}
 	b := &builder{factory: factory, weaver: weaver, log: logger, options: options.withDefaults()}
 	a := &Adapter{
-		cfg: cfg, codec: factory.Codec(), options: b.options, log: logger, builder: b, done: make(chan struct{}),
+		id: cfg.ID, cfg: cfg, codec: factory.Codec(), options: b.options, log: logger, builder: b, done: make(chan struct{}),
 		failed: make(chan error, 1), lifecycle: make(chan struct{}, 1),
 	}
 	a.root = b.node(profiler.KindAdapter, cfg.ID, cfg.ID, "Adapter("+cfg.ID+")", "adapter")
-	adapterHandlers := b.onError(a.root, cfg.OnError)
+	a.onError = b.onError(a.root, cfg.OnError)
 	for i := range cfg.Channels {
 		c := &cfg.Channels[i]
-		ch := &channel{id: c.ID, node: b.child(a.root, profiler.KindChannel, c.ID, "Channel("+c.ID+")", "channel")}
-		ch.onError = append(b.onError(ch.node, c.OnError), adapterHandlers...)
+		ch := b.channel(a.root, c, a.onError)
 		for k := range c.Workflows {
-			u := &unit{channel: ch, cfg: &c.Workflows[k], counters: &counters{}}
-			w := b.workflow(ch.node, u.cfg, ch.onError)
-			w.channel, w.counters = c.ID, u.counters
-			ch.node.children = append(ch.node.children, w.node)
-			u.set(w)
-			ch.units = append(ch.units, u)
+			b.unit(ch, &c.Workflows[k], &counters{})
 		}
+		ch.attach()
 		a.channels = append(a.channels, ch)
 	}
+	a.attach()
 	if len(b.errs) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), b.options.Grace)
 		defer cancel()
@@ -51,6 +47,27 @@ type builder struct {
 	log     *slog.Logger
 	options Options
 	errs    []error
+}
+
+// channel makes a channel that belongs below the adapter, whose child it is not yet.
+func (b *builder) channel(root *node, cfg *ChannelConfig, outer []*errorHandler) *channel {
+	c := &channel{
+		id: cfg.ID, cfg: cfg, node: b.node(profiler.KindChannel, cfg.ID, root.at.Path+"/"+cfg.ID, "Channel("+cfg.ID+")", "channel"),
+	}
+	c.onError = b.onError(c.node, cfg.OnError)
+	c.errorNodes = c.node.children
+	c.onError = append(c.onError, outer...)
+	return c
+}
+
+// unit makes a workflow of a channel.
+func (b *builder) unit(c *channel, cfg *WorkflowConfig, counts *counters) *unit {
+	u := newUnit(c, cfg, counts)
+	w := b.workflow(c.node, cfg, c.onError)
+	w.channel, w.counters = c.id, counts
+	u.set(w)
+	c.units = append(c.units, u)
+	return u
 }
 
 // fresh is a builder that has gathered nothing.

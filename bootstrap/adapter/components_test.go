@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
 )
@@ -211,3 +212,16 @@ func (p *producer) Produce(ctx context.Context, b adapter.Batch) error {
 }
 func (p *producer) Close(context.Context) error { return p.world.call("close %s", p.id) }
 func (p *producer) Idempotent() bool            { return p.idempotent }
+
+// slowly takes three seconds, and marks what has bad in it.
+func slowly(ctx context.Context, b *batch) ([]adapter.Batch, error) {
+	select {
+	case <-time.After(3 * time.Second):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if strings.HasPrefix(b.Text, "bad") {
+		return mark(ctx, b)
+	}
+	return []adapter.Batch{b}, nil
+}

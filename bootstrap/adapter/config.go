@@ -43,6 +43,8 @@ type Config struct {
 	ID           string
 	// Resources is for the Factory, as it stands in the file; nil if there is none.
 	Resources *yaml.Node
+	// HTTP is for the Factory, too: the server that several consumers share.
+	HTTP *yaml.Node
 	// OnError takes failed messages that neither their workflow nor its channel takes; nil: nobody does.
 	OnError *ErrorHandler
 	// Failed are the limits of the failed-message store.
@@ -62,6 +64,18 @@ type ErrorHandler struct {
 type FailedConfig struct {
 	MaxMessages int
 	MaxBytes    int64
+}
+
+// Throttle lets Count messages be received Per time, evenly, and up to Burst at once after a lull.
+type Throttle struct {
+	Count, Burst int
+	Per          time.Duration
+}
+
+// MetricsConfig keeps the figures of the last Slices slices of time.
+type MetricsConfig struct {
+	Slice  time.Duration
+	Slices int
 }
 
 // Retry says how a step that failed is tried again before anybody else gets the message.
@@ -93,11 +107,15 @@ type WorkflowConfig struct {
 	// AcknowledgeEarly acknowledges the source as soon as the mirror has the message, instead of after the
 	// produce. Such messages are replayed from the mirror.
 	AcknowledgeEarly bool
-	Retry            Retry
-	Restart          Restart
-	Consumer         Spec
-	Services         []ServiceConfig
-	Producer         Spec
+	// Throttle bounds how fast messages are received; the zero value does not.
+	Throttle Throttle
+	// Metrics are kept per slice of time; the zero value keeps none.
+	Metrics  MetricsConfig
+	Retry    Retry
+	Restart  Restart
+	Consumer Spec
+	Services []ServiceConfig
+	Producer Spec
 	// OnError is asked first, then the channel's, then the adapter's.
 	OnError *ErrorHandler
 }

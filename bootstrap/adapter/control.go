@@ -10,7 +10,7 @@ import (
 	"github.com/understudy-ha/understudy/profiler"
 )
 
-// ErrNoSuchWorkflow: there is no workflow and no channel with this id.
+// ErrNoSuchWorkflow is returned if there is neither a workflow nor a channel with an id.
 var ErrNoSuchWorkflow = errors.New("no such workflow or channel")
 
 // StopWorkflows stops a workflow, or all of a channel, while the others go on: nothing new is received, what is under

@@ -255,10 +255,12 @@ func TestBrokenConsumerIsRestarted(t *testing.T) {
 		w.plan("open consumer", errors.New("still down"))
 		source.put("m")
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if s := a.Status().Workflows[0]; s.State != adapter.StateRestarting || s.LastError != "broken pipe" {
 			t.Errorf("%+v", s)
 		}
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 		if s := a.Status().Workflows[0]; s.State != adapter.StateStarted || s.Restarts != 2 || !w.done["m"] {
 			t.Errorf("%+v %v", s, w.calls())
 		}
@@ -284,8 +286,28 @@ func TestBrokenProducerIsRestarted(t *testing.T) {
 		a := w.start(t, restarting("{after: 4, delay: 1s}"))
 		w.source().put("m")
 		time.Sleep(10 * time.Minute)
+		synctest.Wait()
 		if s := a.Status().Workflows[0]; s.Restarts != 1 || !w.done["m"] || w.number("open files/w/producer") != 2 {
 			t.Errorf("%+v %v", s, w.calls())
+		}
+		stop(t, a)
+	})
+}
+
+// A row of bad messages is no broken producer.
+func TestBadMessagesRestartNothing(t *testing.T) {
+	scenario(t, func(t *testing.T, w *world) {
+		w.failed = newFailedStore(w)
+		for i := range 50 {
+			id := fmt.Sprint("m", i)
+			w.failNext("produce files/w/producer "+id+" as "+id, 1)
+			w.source().put(id)
+		}
+		close(w.source().input)
+		a := w.start(t, workflowText("retries: 0", "restart: {after: 2}", "on-error: store"))
+		<-a.Done()
+		if s := a.Status().Workflows[0]; s.Restarts != 0 || s.Stored != 50 {
+			t.Errorf("%+v", s)
 		}
 		stop(t, a)
 	})
@@ -300,6 +322,7 @@ func TestRestartBudget(t *testing.T) {
 				source := w.source()
 				a := w.start(t, restarting(fmt.Sprintf("{after: 1, delay: 1s, max: 3, window: 1h, then: %s}", then)))
 				time.Sleep(30 * time.Minute)
+				synctest.Wait()
 				if s := a.Status().Workflows[0]; s.State != adapter.StateFailed || s.Restarts != 3 {
 					t.Errorf("%+v", s)
 				}
@@ -343,6 +366,7 @@ func TestStopDuringRestart(t *testing.T) {
 			t.Errorf("%+v, %v", status, err)
 		}
 		time.Sleep(3 * time.Hour)
+		synctest.Wait()
 		if s := a.Status().Workflows[0]; s.State != adapter.StateStopped {
 			t.Errorf("%+v", s)
 		}

@@ -17,6 +17,8 @@ import (
 type failedStore struct {
 	world *world
 	items map[string]adapter.Failed
+	// slow holds up each Put until it is closed; nil does not.
+	slow chan struct{}
 }
 
 func newFailedStore(w *world) *failedStore {
@@ -26,6 +28,9 @@ func newFailedStore(w *world) *failedStore {
 func (s *failedStore) Put(_ context.Context, f adapter.Failed) error {
 	if err := s.world.call("store put %s", f.MessageID); err != nil {
 		return err
+	}
+	if s.slow != nil {
+		<-s.slow
 	}
 	s.world.mu.Lock()
 	defer s.world.mu.Unlock()
@@ -341,6 +346,7 @@ func TestTakeoverOfFailedMessages(t *testing.T) {
 				close(w.source().input)
 				a := w.start(t, workflowText(twoServices), test.inFlight...)
 				<-a.Done()
+				synctest.Wait() // for what a takeover does not wait for
 				w.expect(t, test.want...)
 				if s := a.Status().Workflows[0]; s.Stored != test.stored || s.Held != 0 {
 					t.Errorf("status %+v", s)
@@ -366,6 +372,49 @@ func TestTakeoverOfFailedMessages(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A takeover does not wait for the disk, however many messages have failed; they can be tried again at once.
+func TestTakeoverDoesNotWaitForTheStore(t *testing.T) {
+	scenario(t, func(t *testing.T, w *world) {
+		w.failed = newFailedStore(w)
+		disk := make(chan struct{})
+		w.failed.slow = disk
+		var entries []adapter.Entry
+		for i := range 100 {
+			e := entry(fmt.Sprint("m", i), adapter.EntryHeld, "", fmt.Sprint("m", i))
+			e.Reason = "failed: s: no"
+			entries = append(entries, e)
+		}
+		source := w.source()
+		a := w.start(t, workflowText(), entries...)
+		source.put("new")
+		synctest.Wait()
+		if !w.done["new"] || len(w.failed.items) != 0 {
+			t.Error(w.calls())
+		}
+		if outcome, err := a.RetryFailed(t.Context(), "m50"); err != nil || outcome.State != adapter.RetryDone || !w.done["m50"] {
+			t.Errorf("%+v, %v", outcome, err)
+		}
+		retried := make(chan adapter.Outcome)
+		go func() { // the one that is being written just now
+			outcome, err := a.RetryFailed(t.Context(), "m0")
+			if err != nil {
+				t.Error(err)
+			}
+			retried <- outcome
+		}()
+		synctest.Wait()
+		close(disk)
+		if outcome := <-retried; outcome.State != adapter.RetryDone {
+			t.Errorf("%+v", outcome)
+		}
+		synctest.Wait()
+		if n := len(w.failed.items); n != 98 || a.Status().Workflows[0].Stored != 98 {
+			t.Errorf("the store has %d, the status says %d", n, a.Status().Workflows[0].Stored)
+		}
+		stop(t, a)
+	})
 }
 
 // A message that is held can be tried again and dropped, too; its delivery, if there is one, ends with it.
@@ -538,4 +587,67 @@ func TestRenamedStep(t *testing.T) {
 		}
 		stop(t, a)
 	})
+}
+
+// A retry that is cut off, because its workflow is stopped, can be made again; so can that of a held message whose
+// delivery waits in the source.
+func TestRetryIsCutOff(t *testing.T) {
+	for name, delivered := range map[string]bool{"stored": false, "held, with its delivery": true} {
+		t.Run(name, func(t *testing.T) {
+			scenario(t, func(t *testing.T, w *world) {
+				stile := newTurnstile()
+				w.factory.services = map[string]serviceFunc{"slow": stile.pass}
+				w.failed = newFailedStore(w)
+				w.source().redelivers = true
+				e := entry("a", adapter.EntryHeld, "", "a")
+				if !delivered {
+					e.Reason = "failed: slow: no"
+				}
+				a := w.start(t, workflowText("services: [{id: slow, do: x}]"), e)
+				if delivered {
+					w.source().put("a")
+				}
+				synctest.Wait()
+				cut := make(chan adapter.Outcome)
+				go func() {
+					outcome, err := a.RetryFailed(t.Context(), "a")
+					if err != nil {
+						t.Error(err)
+					}
+					cut <- outcome
+				}()
+				<-stile.arrived
+				if _, err := a.RetryFailed(t.Context(), "a"); !errors.Is(err, adapter.ErrNoSuchFailed) {
+					t.Errorf("twice at one time: %v", err)
+				}
+				if _, err := a.StopWorkflows(within(t, time.Second), "w"); err != nil {
+					t.Error(err)
+				}
+				if outcome := <-cut; outcome.State != adapter.RetryLeft {
+					t.Errorf("%+v", outcome)
+				}
+				if s := a.Status().Workflows[0]; s.Stored+s.Held != 1 {
+					t.Errorf("%+v", s)
+				}
+				if _, err := a.RetryFailed(t.Context(), "a"); err == nil || err.Error() != "workflow w does not run: start it, then try again" {
+					t.Error(err)
+				}
+				close(stile.open)
+				if _, err := a.StartWorkflows(within(t, time.Second), "w"); err != nil {
+					t.Error(err)
+				}
+				if delivered {
+					w.source().put("a") // it was given back when its workflow stopped
+				}
+				synctest.Wait()
+				if outcome, err := a.RetryFailed(t.Context(), "a"); err != nil || outcome.State != adapter.RetryDone || !w.done["a"] {
+					t.Errorf("%+v, %v", outcome, err)
+				}
+				if delivered && (w.number("settle a ok") != 1 || w.number("settle a failed") != 1) {
+					t.Error(w.calls())
+				}
+				stop(t, a)
+			})
+		})
+	}
 }

@@ -97,36 +97,61 @@ func parseReason(reason string) (step, text string, ok bool) {
 	return step, text, ok && found
 }
 
-// adopt takes over a failed message that only the mirror has: it failed on another node. A store that cannot take it
-// is no reason not to start; the mirror keeps it.
-func (l *loop) adopt(ctx context.Context, e Entry) {
-	step, text, _ := parseReason(e.Reason)
-	failed := Failed{
-		MessageID: e.MessageID, Channel: l.workflow.channel, Workflow: e.Workflow, Step: e.Step, ErrorStep: step, Error: text,
-		Received: e.Received, Failed: time.Now(), Attempts: 1, PossibleDuplicate: e.PossibleDuplicate, Payload: e.Payload,
-	}
+// adopt takes over a failed message that only the mirror has: it failed on another node.
+func (l *loop) adopt(e Entry) {
 	l.run.takeover.add(e, stored)
 	l.workflow.counters.stored.Add(1)
+	l.run.later(func() { l.run.settleStored(e.MessageID, func(ctx context.Context) { l.storeAdopted(ctx, e) }) })
+}
+
+// storeAdopted gives this node's store what the mirror has. A store that cannot take it is no misfortune: the mirror
+// keeps it.
+func (l *loop) storeAdopted(ctx context.Context, e Entry) {
 	if l.run.failed == nil {
 		return
 	}
 	if _, err := l.run.failed.Get(ctx, e.MessageID); err == nil {
+		l.run.takeover.strip(e.MessageID)
 		return // it failed here
 	}
-	if err := l.run.failed.Put(ctx, failed); err != nil {
+	step, text, _ := parseReason(e.Reason)
+	err := l.run.failed.Put(ctx, Failed{
+		MessageID: e.MessageID, Channel: l.workflow.channel, Workflow: e.Workflow, Step: e.Step, ErrorStep: step, Error: text,
+		Received: e.Received, Failed: time.Now(), Attempts: 1, PossibleDuplicate: e.PossibleDuplicate, Payload: e.Payload,
+	})
+	if err != nil {
 		l.workflow.log.Error("a failed message of another node could not be stored here, the mirror alone has it",
 			"message-id", e.MessageID, "error", err)
 		return
 	}
-	e.Payload = nil
-	l.run.takeover.add(e, stored)
+	l.run.takeover.strip(e.MessageID)
+}
+
+// later has something done when the workflows work: a takeover must not wait for a disk.
+func (r *run) later(do func()) {
+	if r.started {
+		r.restarting.Go(do)
+		return
+	}
+	r.afterwards = append(r.afterwards, do)
+}
+
+// settleStored does something about a stored message while nobody else does anything with it.
+func (r *run) settleStored(id string, do func(context.Context)) {
+	if r.flights.tryEnter(id) != nil {
+		return // an operator has sent it again
+	}
+	defer r.flights.leave(id)
+	if r.takeover.stands(id) == stored {
+		do(r.receiving)
+	}
 }
 
 // takeOverStored compares the store of this node with the mirror: what another node has dealt with in the meantime is
 // removed, what the mirror has lost is given back to it. entries are those of the mirror.
-func (a *Adapter) takeOverStored(ctx context.Context, r *run, entries map[string]Entry) error {
+func (a *Adapter) takeOverStored(ctx context.Context, r *run, entries map[string]Entry) {
 	if r.failed == nil {
-		return nil
+		return
 	}
 	list, err := r.failed.List(ctx)
 	if err != nil {
@@ -139,18 +164,14 @@ func (a *Adapter) takeOverStored(ctx context.Context, r *run, entries map[string
 		case mirrored && e.State != EntryHeld:
 			// It was tried again there, and is in flight.
 			a.forgetStored(ctx, r, f.MessageID)
-		case mirrored:
-			r.putStored(remnant{Entry: f.entry(), stands: stored})
-		case l == nil:
+			continue
+		case l == nil && !mirrored:
 			a.strays.Add(1)
-			r.putStored(remnant{Entry: f.entry(), stands: stored, unmirrored: true})
-		default:
-			if err := a.remirror(ctx, l, f); err != nil {
-				return err
-			}
+		case !mirrored:
+			r.later(func() { r.settleStored(f.MessageID, func(context.Context) { a.remirror(l, f) }) })
 		}
+		r.putStored(remnant{Entry: f.entry(), stands: stored, unmirrored: !mirrored})
 	}
-	return nil
 }
 
 // putStored lets a message of the store stand as one, whatever it was taken for before.
@@ -178,31 +199,30 @@ func (f *Failed) entry() Entry {
 }
 
 // remirror gives the mirror a message that only the store has, unless the mirror knows that somebody has finished it.
-//
-//nolint:contextcheck // ctx says that the fate of an inherited message is decided, which this one is not
-func (a *Adapter) remirror(ctx context.Context, l *loop, f Failed) error {
-	whole, err := l.run.failed.Get(ctx, f.MessageID)
+func (a *Adapter) remirror(l *loop, f Failed) {
+	r := l.run
+	whole, err := r.failed.Get(r.ctx, f.MessageID)
 	if err != nil {
 		l.workflow.log.Error("a message of the failed-message store cannot be read", "message-id", f.MessageID, "error", err)
-		return nil
+		return
 	}
 	entry := whole.entry()
 	entry.Payload = whole.Payload
-	done, err := l.intoMirror(l.ctx, entry)
-	if err != nil {
-		return err
-	}
-	if done {
+	done, err := l.intoMirror(r.ctx, entry)
+	switch {
+	case err != nil:
+		return // this node stops to lead; the next time
+	case done:
 		a.log.Info("a failed message was finished by another node", "message-id", f.MessageID)
-		a.forgetStored(ctx, l.run, f.MessageID)
-		return nil
+		if rem, found := r.takeover.take(f.MessageID); found {
+			r.gauge(rem).Add(-1)
+		}
+		a.forgetStored(r.ctx, r, f.MessageID)
+		return
 	}
-	mirrored, err := l.mirrorFailed(f.MessageID, entry.Reason)
-	if err != nil {
-		return err
+	if mirrored, err := l.mirrorFailed(f.MessageID, entry.Reason); err == nil && mirrored {
+		r.takeover.put(remnant{Entry: f.entry(), stands: stored})
 	}
-	l.run.putStored(remnant{Entry: f.entry(), stands: stored, unmirrored: !mirrored})
-	return nil
 }
 
 // intoMirror gives an entry to the mirror as it is.

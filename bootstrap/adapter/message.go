@@ -135,6 +135,9 @@ func (l *loop) attempt(m *message) error {
 	if errors.As(err, &failure) {
 		l.noteFailure(m, failure)
 		err = l.divert(m, failure)
+		if err != nil && !settled(err) && failure.step == l.workflow.producer.id {
+			l.producerFailed(err)
+		}
 	}
 	if err != nil {
 		return err
@@ -158,6 +161,7 @@ func (l *loop) carry(m *message) error {
 		return err
 	}
 	l.workflow.counters.produced.Add(1)
+	l.produceFailures.Store(0)
 	return nil
 }
 
@@ -274,22 +278,12 @@ func (l *loop) produce(m *message, p *producerStep, order int, failure *stepErro
 			m.delivered++
 		}
 	}
-	if failure == nil {
-		l.watchProducer(err)
-	}
 	p.end(&m.watch, m.id, l.workflow.cfg.ID, order, err != nil)
 	return err
 }
 
-// watchProducer has the workflow restarted if its producer takes nothing any more.
-func (l *loop) watchProducer(err error) {
-	if err == nil {
-		l.produceFailures.Store(0)
-		return
-	}
-	if errors.Is(err, errLeft) {
-		return
-	}
+// producerFailed has the workflow restarted if its producer takes nothing any more, and nobody else does.
+func (l *loop) producerFailed(err error) {
 	if n := int(l.produceFailures.Add(1)); l.workflow.cfg.Restart.exceeded(n) {
 		l.breaks(fmt.Errorf("the producer failed for %d messages in a row, last with: %w", n, err))
 	}
@@ -308,6 +302,10 @@ func (l *loop) deliver(m *message, p *producerStep, failure *stepError) error {
 		}
 		if halted := l.halted(); halted != nil {
 			return halted
+		}
+		if m.kept && errors.Is(err, ErrNobodyWaits) {
+			l.workflow.log.Warn("a request was replayed, and its answer has nobody to go to", "message-id", m.id, "step", p.id)
+			return nil
 		}
 		if errors.Is(err, ErrFenced) {
 			l.workflow.log.Error("another node leads, as the receiver knows", "message-id", m.id, "step", p.id, "error", err)

@@ -139,6 +139,10 @@ var ErrGateShut = errors.New("the gate is shut: this node does not lead")
 // node leads, though this one does not know it yet. The message has not failed, so the engine leaves it as it is.
 var ErrFenced = errors.New("fenced off by a newer master")
 
+// ErrNobodyWaits is what Producer.Produce returns if it answers a request and nobody waits for the answer: the message
+// was replayed, and who has sent it is long gone. Such a message is done; to try again would not bring anybody back.
+var ErrNobodyWaits = errors.New("nobody waits for the answer")
+
 // Gate is asked before a message is received, before each service, each produce and each acknowledgement.
 type Gate interface {
 	// Check returns nil while this node may work, else an error that wraps ErrGateShut and says why. It costs

@@ -27,17 +27,17 @@ func (r *reader) config(root *yaml.Node) *Config {
 	node, ok := top["adapter"]
 	if !ok {
 		if root.Kind == yaml.MappingNode {
-			r.fault(root, "adapter", "missing; want a mapping with %s", list("id", "resources", "on-error", "failed", "channels"))
+			r.fault(root, "adapter", "missing; want a mapping with %s", list("id", "resources", "http", "on-error", "failed", "channels"))
 		}
 		return cfg
 	}
 	const path = "adapter"
-	v := r.mapping(node, path, "id", "resources", "on-error", "failed", "channels")
+	v := r.mapping(node, path, "id", "resources", "http", "on-error", "failed", "channels")
 	cfg.ID = r.id(v, path, "")
 	if cfg.ID == "" && v != nil && v["id"] == nil {
 		r.fault(node, "adapter.id", "missing; want a name, which is also the name of the cluster")
 	}
-	cfg.Resources = v["resources"]
+	cfg.Resources, cfg.HTTP = v["resources"], v["http"]
 	cfg.OnError = r.onError(v, path, cfg.ID)
 	cfg.Failed = r.failed(v, path+".failed")
 	names := &names{channels: map[string]int{}, workflows: map[string]int{}}
@@ -67,12 +67,13 @@ func (r *reader) channel(n *yaml.Node, adapter string, i int, ids *names) Channe
 }
 
 func (r *reader) workflow(n *yaml.Node, place, path string, ids *names) WorkflowConfig {
-	v := r.mapping(n, path, "id", "pool", "on-takeover", "acknowledge", "retries", "retry", "restart", "consumer", "services", "producer", "on-error")
+	v := r.mapping(n, path, "id", "pool", "on-takeover", "acknowledge", "retries", "retry", "restart", "throttle", "metrics", "consumer", "services", "producer", "on-error")
 	ids.count++
 	w := WorkflowConfig{
 		ID:    r.id(v, path, fmt.Sprintf("workflow-%d", ids.count)),
 		Pool:  r.number(v, path, "pool", 1, 1, maxPool),
-		Retry: r.retry(v, path), Restart: r.restart(v, path),
+		Retry: r.retry(v, path), Restart: r.restart(v, path), Throttle: r.throttle(v, path),
+		Metrics: r.metrics(v, path),
 	}
 	r.unique(ids.workflows, w.ID, v["id"], n, path, "workflow")
 	switch r.word(v, path, "on-takeover", "replay", "hold", "drop") {

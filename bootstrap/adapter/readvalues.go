@@ -18,6 +18,8 @@ const (
 	defaultFailedMessages = 10_000
 	defaultFailedBytes    = 1 << 30
 
+	maxThrottle       = 1_000_000_000
+	maxSlices         = 10_000
 	maxFailedMessages = 1_000_000
 	maxPause          = 24 * time.Hour
 )
@@ -36,8 +38,8 @@ func (r *reader) retry(v values, path string) Retry {
 	}
 	own := r.mapping(n, path, "max", "delay", "max-delay", "factor", "steps")
 	retry.Max = r.number(own, path, "max", defaultRetries, 0, maxRetries)
-	retry.Delay = r.duration(own, path, "delay", defaultRetryDelay, time.Millisecond, maxPause)
-	retry.MaxDelay = r.duration(own, path, "max-delay", max(defaultRetryMaxDelay, retry.Delay), time.Millisecond, maxPause)
+	retry.Delay = r.duration(own, path, "delay", defaultRetryDelay, time.Millisecond)
+	retry.MaxDelay = r.duration(own, path, "max-delay", max(defaultRetryMaxDelay, retry.Delay), time.Millisecond)
 	retry.Factor = r.decimal(own, path, "factor", defaultRetryFactor, 1, 100)
 	retry.Services = r.word(own, path, "steps", "producer", "all") == "all"
 	if retry.MaxDelay < retry.Delay {
@@ -56,15 +58,45 @@ func (r *reader) restart(v values, path string) Restart {
 	path += ".restart"
 	own := r.mapping(n, path, "after", "delay", "max-delay", "max", "window", "then")
 	restart.After = r.number(own, path, "after", restart.After, 0, maxRetries)
-	restart.Delay = r.duration(own, path, "delay", restart.Delay, time.Millisecond, maxPause)
-	restart.MaxDelay = r.duration(own, path, "max-delay", max(restart.MaxDelay, restart.Delay), time.Millisecond, maxPause)
+	restart.Delay = r.duration(own, path, "delay", restart.Delay, time.Millisecond)
+	restart.MaxDelay = r.duration(own, path, "max-delay", max(restart.MaxDelay, restart.Delay), time.Millisecond)
 	restart.Max = r.number(own, path, "max", 0, 0, maxRetries)
-	restart.Window = r.duration(own, path, "window", restart.Window, time.Second, maxPause)
+	restart.Window = r.duration(own, path, "window", restart.Window, time.Second)
 	restart.GiveUp = r.word(own, path, "then", "stop", "give-up") == "give-up"
 	if restart.MaxDelay < restart.Delay {
 		r.fault(n, path+".max-delay", "%s is shorter than delay, which is %s", restart.MaxDelay, restart.Delay)
 	}
 	return restart
+}
+
+// throttle reads throttle.
+func (r *reader) throttle(v values, path string) Throttle {
+	n, ok := v["throttle"]
+	if !ok {
+		return Throttle{}
+	}
+	path += ".throttle"
+	own := r.mapping(n, path, "count", "per", "burst")
+	if _, given := own["count"]; own != nil && !given {
+		r.fault(n, path+".count", "missing; want how many messages there may be, say {count: 100, per: 1s}")
+	}
+	return Throttle{
+		Count: r.number(own, path, "count", 1, 1, maxThrottle), Burst: r.number(own, path, "burst", 1, 1, maxThrottle),
+		Per: r.duration(own, path, "per", time.Second, time.Millisecond),
+	}
+}
+
+// metrics reads metrics.
+func (r *reader) metrics(v values, path string) MetricsConfig {
+	n, ok := v["metrics"]
+	if !ok {
+		return MetricsConfig{}
+	}
+	path += ".metrics"
+	own := r.mapping(n, path, "slice", "slices")
+	return MetricsConfig{
+		Slice: r.duration(own, path, "slice", 10*time.Second, time.Second), Slices: r.number(own, path, "slices", 100, 1, maxSlices),
+	}
 }
 
 // failed reads the limits of the failed-message store.
@@ -80,14 +112,14 @@ func (r *reader) failed(v values, path string) FailedConfig {
 	return cfg
 }
 
-func (r *reader) duration(v values, path, key string, standard, low, high time.Duration) time.Duration {
+func (r *reader) duration(v values, path, key string, standard, low time.Duration) time.Duration {
 	n, ok := v[key]
 	if !ok {
 		return standard
 	}
 	d, err := time.ParseDuration(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || d < low || d > high {
-		r.fault(n, path+"."+key, "%s is not allowed; want a duration from %s to %s, say 200ms or 5s", show(n), low, high)
+	if n.Kind != yaml.ScalarNode || err != nil || d < low || d > maxPause {
+		r.fault(n, path+"."+key, "%s is not allowed; want a duration from %s to %s, say 200ms or 5s", show(n), low, maxPause)
 		return standard
 	}
 	return d

@@ -11,8 +11,8 @@ import (
 // Restart says when a workflow is built anew because its consumer or producer fails, and what happens if that does not
 // help.
 type Restart struct {
-	// After is how many failures in a row are too many: of a consumer to receive, or of a producer to take a message,
-	// all retries included. 0: never.
+	// After is how many failures in a row are too many: of a consumer to receive, or of a producer to take a message
+	// that no on-error takes either, after all retries. 0: never.
 	After int
 	// Delay is the first pause before a restart; each later one is twice as long, up to MaxDelay. A workflow that
 	// works for Window begins again with the first.
@@ -78,6 +78,11 @@ func (a *Adapter) restart(r *run, u *unit, broken *loop, cause error) {
 	}
 	u.state.Store(uint32(StateRestarting))
 	a.unlock()
+	a.bringBack(r, u, cause)
+}
+
+// bringBack starts a workflow that is to be restarted, again and again.
+func (a *Adapter) bringBack(r *run, u *unit, cause error) {
 	for {
 		if !a.pauseRestart(r, u, cause) {
 			return

@@ -132,14 +132,15 @@ func (a *Adapter) RetryFailed(ctx context.Context, id string) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	j, err := r.retryJob(ctx, l, rem)
-	if err != nil {
-		r.putBack(rem)
-		return Outcome{}, err
-	}
 	if !r.flights.enter(ctx, id) {
 		r.putBack(rem)
 		return Outcome{}, fmt.Errorf("message %s is under way", id)
+	}
+	j, err := r.retryJob(ctx, l, rem)
+	if err != nil {
+		r.putBack(rem)
+		r.flights.leave(id)
+		return Outcome{}, err
 	}
 	select {
 	case l.injected <- j:
@@ -149,8 +150,8 @@ func (a *Adapter) RetryFailed(ctx context.Context, id string) (Outcome, error) {
 		err = fmt.Errorf("workflow %s is stopping", l.workflow.cfg.ID)
 	}
 	if err != nil {
-		r.flights.leave(id)
 		r.putBack(rem)
+		r.flights.leave(id)
 		return Outcome{}, err
 	}
 	select {
@@ -212,7 +213,6 @@ func (l *loop) tryAgain(m *message, j job) {
 	m.settle = l.run.unpark(m.id)
 	m.kept = m.settle == nil
 	m.outcome = Outcome{State: RetryDone}
-	defer func() { j.retry.result <- m.outcome }()
 	l.workflow.log.Info("a message is tried again, as somebody has asked for", "message-id", m.id, "step", j.entry.Step)
 	if j.retry.stored {
 		// The mirror may have lost it.

@@ -31,6 +31,10 @@ type run struct {
 
 	flights  flights
 	takeover takeover
+	// afterwards is what the takeover has left for when the workflows work; they do when started. Guarded by the
+	// adapter's lifecycle lock, and catchUp's alone once they work.
+	afterwards []func()
+	started    bool
 
 	// working are the loops, restarting what brings them back after a failure. Both only grow under the adapter's
 	// lifecycle lock, or from a loop, while receiving has not ended.
@@ -68,6 +72,17 @@ func (r *run) prepare(u *unit) *loop {
 	defer r.mu.Unlock()
 	r.loops[u.cfg.ID] = l
 	return l
+}
+
+// catchUp does what the takeover has put off, until receiving ends.
+func (r *run) catchUp() {
+	for _, do := range r.afterwards {
+		if r.receiving.Err() != nil {
+			return
+		}
+		do()
+	}
+	r.afterwards = nil
 }
 
 // launch lets a loop work, with what was left when its workflow was stopped before.

@@ -11,6 +11,7 @@ type counters struct {
 	received, resumed, produced, filtered, failed, duplicates, restarts counter
 	inFlight, held, stored                                              atomic.Int64
 	lastError                                                           atomic.Pointer[string]
+	times                                                               timeSlices
 }
 
 func (c *counters) failure(err error) {
@@ -42,13 +43,15 @@ type WorkflowStatus struct {
 	Stored uint64
 	// Restarts is how often it was built anew because its consumer or producer failed.
 	Restarts uint64
+	// Slices are the figures of the last slices of time, the oldest first, if the workflow keeps them.
+	Slices []Slice
 	// LastError is the last thing that went wrong, "" if nothing has.
 	LastError string
 }
 
 // Status may be called at any time.
 func (a *Adapter) Status() Status {
-	s := Status{ID: a.cfg.ID, State: a.root.State(), Strays: a.strays.Load(), Workflows: []WorkflowStatus{}}
+	s := Status{ID: a.id, State: a.root.State(), Strays: a.strays.Load(), Workflows: []WorkflowStatus{}}
 	for _, u := range a.units() {
 		s.Workflows = append(s.Workflows, u.status())
 	}
@@ -58,11 +61,11 @@ func (a *Adapter) Status() Status {
 func (u *unit) status() WorkflowStatus {
 	c := u.counters
 	s := WorkflowStatus{
-		ID: u.cfg.ID, Channel: u.channel.id, State: u.shownState(), Restarts: c.restarts.Load(),
+		ID: u.cfg.ID, Channel: u.shown.Load().channel, State: u.shownState(), Restarts: c.restarts.Load(),
 		Received: c.received.Load(), Resumed: c.resumed.Load(), Produced: c.produced.Load(),
 		Filtered: c.filtered.Load(), Failed: c.failed.Load(), Duplicates: c.duplicates.Load(),
 		InFlight: uint64(max(0, c.inFlight.Load())), Held: uint64(max(0, c.held.Load())),
-		Stored: uint64(max(0, c.stored.Load())),
+		Stored: uint64(max(0, c.stored.Load())), Slices: c.times.list(),
 	}
 	if text := c.lastError.Load(); text != nil {
 		s.LastError = *text

@@ -81,6 +81,23 @@ func (t *takeover) take(id string) (remnant, bool) {
 	return r, true
 }
 
+// stands says how a message does, which may be not at all.
+func (t *takeover) stands(id string) standing {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.entries[id].stands
+}
+
+// strip forgets the payload of a message that the failed-message store has.
+func (t *takeover) strip(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r, found := t.entries[id]; found && r.stands == stored {
+		r.Payload = nil
+		t.entries[id] = r
+	}
+}
+
 // waiting are the messages that wait for an operator, by their ids.
 func (t *takeover) waiting() map[string]remnant {
 	t.mu.Lock()
@@ -123,52 +140,64 @@ func (a *Adapter) takeOver(ctx context.Context, r *run, entries []Entry) error {
 			}
 			continue
 		}
-		a.strays.Add(1)
-		r.takeover.add(e, held)
-		if e.State == EntryHeld {
-			continue
-		}
-		reason := fmt.Sprintf("this adapter has no workflow %q", e.Workflow)
-		a.log.Error("a message is held for an operator", "message-id", e.MessageID, "reason", reason)
-		err := r.write(ctx, a.log, e.MessageID, "held", func(ctx context.Context) error {
-			return r.mirror.Hold(ctx, e.MessageID, reason)
-		})
-		if err != nil {
+		if err := a.stray(ctx, r, e); err != nil {
 			return err
 		}
 	}
-	return a.takeOverStored(ctx, r, byID)
+	a.takeOverStored(ctx, r, byID)
+	return nil
+}
+
+// stray keeps a message of no workflow of this file for an operator.
+func (a *Adapter) stray(ctx context.Context, r *run, e Entry) error {
+	a.strays.Add(1)
+	if e.State == EntryHeld {
+		r.takeover.add(e, held)
+		return nil
+	}
+	e.Reason = fmt.Sprintf("this adapter has no workflow %q", e.Workflow)
+	r.takeover.add(e, held)
+	a.log.Error("a message is held for an operator", "message-id", e.MessageID, "reason", e.Reason)
+	return r.write(ctx, a.log, e.MessageID, "held", func(ctx context.Context) error {
+		return r.mirror.Hold(ctx, e.MessageID, e.Reason)
+	})
 }
 
 func (l *loop) takeOver(ctx context.Context, e Entry) error {
+	replay, err := l.decide(ctx, e)
+	// Entered now, so that a delivery of the same message waits for the end of the replay.
+	if replay && l.run.flights.tryEnter(e.MessageID) == nil {
+		l.replays = append(l.replays, e)
+	}
+	return err
+}
+
+// decide says whether the message is to be replayed, and takes care of it if not.
+func (l *loop) decide(ctx context.Context, e Entry) (replay bool, err error) {
 	w := l.workflow
 	_, known := w.stepIndex[e.Step]
 	switch {
 	case e.State == EntryHeld && isFailed(e):
-		l.adopt(ctx, e)
-		return nil
+		l.adopt(e)
+		return false, nil
 	case e.State == EntryHeld:
 		w.counters.held.Add(1)
 		l.run.takeover.add(e, held)
-		return nil
+		return false, nil
 	case w.cfg.OnTakeover == TakeoverDrop:
 		w.log.Warn("a message in flight is dropped, as on-takeover says", "message-id", e.MessageID, "step", e.Step)
-		return l.run.write(ctx, w.log, e.MessageID, "done", func(ctx context.Context) error {
+		return false, l.run.write(ctx, w.log, e.MessageID, "done", func(ctx context.Context) error {
 			return l.run.mirror.Done(ctx, e.MessageID)
 		})
 	case w.cfg.OnTakeover == TakeoverHold:
-		return l.holdEntry(ctx, e, held, "on-takeover is hold")
+		return false, l.holdEntry(ctx, e, held, "on-takeover is hold")
 	case e.Step != "" && !known:
-		return l.holdEntry(ctx, e, held, fmt.Sprintf("the workflow has no service %q, which was the last to finish", e.Step))
+		return false, l.holdEntry(ctx, e, held, fmt.Sprintf("the workflow has no service %q, which was the last to finish", e.Step))
 	case w.awaitsSource:
 		l.run.takeover.add(e, awaited)
-		return nil
+		return false, nil
 	}
-	// Entered now, so that a delivery of the same message waits for the end of the replay.
-	if l.run.flights.tryEnter(e.MessageID) == nil {
-		l.replays = append(l.replays, e)
-	}
-	return nil
+	return true, nil
 }
 
 func isFailed(e Entry) bool {

@@ -3,6 +3,8 @@ package adapter_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -288,6 +290,30 @@ func TestFailedProduceIsReleased(t *testing.T) {
 		a := w.start(t, workflowText("retries: 0"))
 		time.Sleep(time.Minute)
 		w.expect(t, "mirror received a", "mirror producing a", "produce files/w/producer a as a", "mirror released a", "settle a failed")
+		stop(t, a)
+	})
+}
+
+// A request whose node has died is replayed, and its answer has nobody to go to. That must not keep a worker for ever; but
+// a producer that answers what is no request is a fault of the file.
+func TestAnswerToNobody(t *testing.T) {
+	scenario(t, func(t *testing.T, w *world) {
+		lost := fmt.Errorf("sync_response: %w", adapter.ErrNobodyWaits)
+		w.plan("produce files/w/producer a as a", lost)
+		w.plan("produce files/w/producer b as b", lost, lost)
+		w.plan("produce files/w/producer b as b possible-duplicate=true", lost)
+		source := w.source()
+		a := w.start(t, workflowText("retries: 0"), entry("a", adapter.EntryReceived, "", "a"))
+		source.put("b")
+		synctest.Wait()
+		if !w.done["a"] || !strings.Contains(w.logged(), "its answer has nobody to go to") {
+			t.Errorf("%v\n%s", w.calls(), w.logged())
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if w.done["b"] || w.number("settle b failed") != 1 {
+			t.Error(w.calls())
+		}
 		stop(t, a)
 	})
 }

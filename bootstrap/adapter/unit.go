@@ -6,15 +6,39 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+
+	"golang.org/x/time/rate"
 )
 
 // channel is a channel of the file.
 type channel struct {
 	id   string
+	cfg  *ChannelConfig
 	node *node
+	// errorNodes are those of the channel's own on-error.
+	errorNodes []*node
 	// onError are those of the channel and the adapter, the nearest first.
 	onError []*errorHandler
 	units   []*unit // guarded by Adapter.mu
+}
+
+// attach makes the channel's parts its node's children, in the order of starting.
+func (c *channel) attach() {
+	c.node.children = slices.Clone(c.errorNodes)
+	for _, u := range c.units {
+		c.node.children = append(c.node.children, u.workflow.node)
+	}
+}
+
+// attach makes the adapter's parts its node's children.
+func (a *Adapter) attach() {
+	if a.errorNodes == nil {
+		a.errorNodes = append([]*node{}, a.root.children...)
+	}
+	a.root.children = slices.Clone(a.errorNodes)
+	for _, c := range a.channels {
+		a.root.children = append(a.root.children, c.node)
+	}
 }
 
 // unit is a workflow of the file, through all its restarts in one adapter. Its fields are guarded by the adapter's
@@ -34,6 +58,17 @@ type unit struct {
 	shown atomic.Pointer[workflow]
 	// budget is that of its restarts.
 	budget budget
+	// limiter is nil without a throttle.
+	limiter *rate.Limiter
+}
+
+func newUnit(c *channel, cfg *WorkflowConfig, counts *counters) *unit {
+	u := &unit{channel: c, cfg: cfg, counters: counts}
+	if t := cfg.Throttle; t.Count > 0 {
+		u.limiter = rate.NewLimiter(rate.Limit(float64(t.Count)/t.Per.Seconds()), t.Burst)
+	}
+	counts.times.configure(cfg.Metrics)
+	return u
 }
 
 func (u *unit) set(w *workflow) {
@@ -104,7 +139,14 @@ func (a *Adapter) startUnit(ctx context.Context, r *run, u *unit) error {
 		return err
 	}
 	a.replace(u, w)
-	if err = w.node.init(ctx); err == nil {
+	return a.startBuilt(ctx, r, u)
+}
+
+// startBuilt opens a workflow that has just been built, and lets it work.
+func (a *Adapter) startBuilt(ctx context.Context, r *run, u *unit) error {
+	w := u.workflow
+	err := w.node.init(ctx)
+	if err == nil {
 		err = w.node.start(ctx)
 	}
 	if err != nil {
@@ -138,11 +180,6 @@ func (a *Adapter) rebuild(ctx context.Context, c *channel, cfg *WorkflowConfig, 
 
 // replace gives a workflow the place of the unit's old one.
 func (a *Adapter) replace(u *unit, w *workflow) {
-	children := u.channel.node.children
-	if i := slices.Index(children, u.workflow.node); i >= 0 {
-		children[i] = w.node
-	} else {
-		u.channel.node.children = append(children, w.node)
-	}
 	u.set(w)
+	u.channel.attach()
 }

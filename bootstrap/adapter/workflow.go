@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/uuid"
@@ -178,6 +179,9 @@ func (l *loop) feed(jobs chan<- job) (endOfInput bool) {
 			l.workflow.log.Info("receiving has ended", "reason", err)
 			return false
 		}
+		if l.unit.limiter != nil && l.unit.limiter.Wait(l.receiving) != nil {
+			return false
+		}
 		delivery, err := l.receive()
 		switch {
 		case err == nil:
@@ -225,9 +229,16 @@ func (l *loop) receive() (d *Delivery, err error) {
 // handle brings one job to its end.
 func (l *loop) handle(j job, failures *backoff.ExponentialBackOff) {
 	c := l.workflow.counters
+	m := &message{failures: failures, workflow: l.workflow.cfg.ID}
+	if j.retry != nil {
+		defer func() { j.retry.result <- m.outcome }() // when nothing of it is under way any more
+	}
 	c.inFlight.Add(1)
 	defer c.inFlight.Add(-1)
-	m := &message{failures: failures, workflow: l.workflow.cfg.ID}
+	if l.workflow.cfg.Metrics.Slices > 0 {
+		began := time.Now()
+		defer func() { c.times.add(m, began) }()
+	}
 	l.workflow.joinpoint.begin(&m.whole)
 	if j.delivery == nil {
 		// The takeover has entered the flight already.

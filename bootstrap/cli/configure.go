@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
 	"github.com/understudy-ha/understudy/bootstrap/components"
@@ -102,16 +103,17 @@ func readWeave(file string) (profiler.Weave, []string, error) {
 	return profiler.ParseWeave(file, f)
 }
 
-// factory makes the components of one adapter.
-func (s *setup) factory(log *slog.Logger) (*components.Factory, error) {
+// factory makes the components of an adapter file.
+func (s *setup) factory(cfg *adapter.Config, log *slog.Logger) (*components.Factory, error) {
 	return components.New(components.Options{
-		File: s.adapter.File, Resources: s.adapter.Resources, Logger: log, LookupEnv: os.LookupEnv,
+		File: cfg.File, Resources: cfg.Resources, HTTP: cfg.HTTP, Logger: log, LookupEnv: os.LookupEnv,
+		StateDir: filepath.Join(s.cfg.DataDir, "schedules"),
 	})
 }
 
 func (s *setup) checkComponents(ctx context.Context) error {
 	// A factory with broken resources can check the rest all the same.
-	factory, err := s.factory(slog.New(slog.DiscardHandler))
+	factory, err := s.factory(s.adapter, slog.New(slog.DiscardHandler))
 	return errors.Join(err, adapter.Check(s.adapter, factory), factory.Close(ctx))
 }
 

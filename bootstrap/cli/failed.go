@@ -30,7 +30,7 @@ func newFailedCommand(dataDir func() (string, error)) *cobra.Command {
 			"whoever leads next has them all. Lists are complete on the master; retry and drop work there only.",
 		Args: argsExactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("usage: bootstrap failed list | show ID | retry ID... | drop ID...")}
+			return usageError{errors.New("usage: bootstrap failed list | show ID | retry ID... | drop ID... (or --all)")}
 		},
 	}
 	failed.AddCommand(newFailedListCommand(dataDir), newFailedShowCommand(dataDir), newFailedRetryCommand(dataDir),

@@ -13,10 +13,17 @@ import (
 )
 
 func workflowProto(w adapter.WorkflowStatus) *controlv1.WorkflowStatus {
-	return &controlv1.WorkflowStatus{
+	out := &controlv1.WorkflowStatus{
 		Id: w.ID, Channel: w.Channel, State: w.State.String(), Received: w.Received, Produced: w.Produced, Failed: w.Failed,
 		Duplicates: w.Duplicates, InFlight: w.InFlight, Held: w.Held, LastError: text(w.LastError), Stored: w.Stored, Restarts: w.Restarts,
 	}
+	for _, s := range w.Slices {
+		out.Slices = append(out.Slices, &controlv1.WorkflowSlice{
+			StartUnixNano: s.Start.UnixNano(), Messages: s.Messages, Failed: s.Failed, Bytes: s.Bytes,
+			TotalNanos: int64(s.Total), LongestNanos: int64(s.Longest),
+		})
+	}
+	return out
 }
 
 // ControlWorkflows implements management.Engine.
@@ -50,9 +57,4 @@ func (r *runner) ControlWorkflows(ctx context.Context, request *controlv1.Contro
 		out.Workflows = append(out.Workflows, workflowProto(w))
 	}
 	return out, nil
-}
-
-// Reload implements management.Engine.
-func (r *runner) Reload(context.Context, *controlv1.ReloadRequest) (*controlv1.ReloadResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "not yet")
 }

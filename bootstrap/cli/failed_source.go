@@ -3,10 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -20,45 +17,11 @@ import (
 	controlv1 "github.com/understudy-ha/understudy/proto/gen/understudy/control/v1"
 )
 
-// failedFolder is where, in the data folder, messages are kept that have failed.
-const failedFolder = "failed"
+// maxListedError is how long the reason of a message is in a list; bootstrap failed show has it whole.
+const maxListedError = 1024
 
 // maxShown is how much of a failed message's content goes over the control socket.
 const maxShown = 1 << 20
-
-// engine is the adapter of one mastership after the other, and what outlives them.
-type engine struct {
-	adapter atomic.Pointer[adapter.Adapter]
-
-	mu     sync.Mutex
-	failed *failedstore.Store // guarded by mu; nil before the first adapter
-}
-
-// engineOptions are what an adapter needs besides its file.
-func (r *runner) engineOptions() (adapter.Options, error) {
-	store, err := r.failedStore()
-	if err != nil {
-		return adapter.Options{}, err
-	}
-	return adapter.Options{Failed: store}, nil
-}
-
-// failedStore opens the store of this node, once.
-func (r *runner) failedStore() (*failedstore.Store, error) {
-	r.engine.mu.Lock()
-	defer r.engine.mu.Unlock()
-	if r.setup.adapter == nil {
-		return nil, status.Error(codes.FailedPrecondition, "this node has no adapter, so no messages")
-	}
-	limits := failedstore.Limits{MaxMessages: r.setup.adapter.Failed.MaxMessages, MaxBytes: r.setup.adapter.Failed.MaxBytes}
-	if r.engine.failed != nil {
-		r.engine.failed.SetLimits(limits)
-		return r.engine.failed, nil
-	}
-	store, err := failedstore.Open(filepath.Join(r.setup.cfg.DataDir, failedFolder), limits)
-	r.engine.failed = store
-	return store, err
-}
 
 // ListFailed implements management.Engine.
 func (r *runner) ListFailed(ctx context.Context) (*controlv1.ListFailedResponse, error) {
@@ -73,7 +36,11 @@ func (r *runner) ListFailed(ctx context.Context) (*controlv1.ListFailedResponse,
 	}
 	list, err := r.failedMessages(ctx, store)
 	for _, m := range list {
-		out.Messages = append(out.Messages, failedProto(m, store))
+		p := failedProto(m, store)
+		if len(p.Error) > maxListedError {
+			p.Error = text(p.Error[:maxListedError]) + "..."
+		}
+		out.Messages = append(out.Messages, p)
 	}
 	if err != nil {
 		out.Faults = strings.Split(err.Error(), "\n")
@@ -188,8 +155,8 @@ func (r *runner) DropFailed(ctx context.Context, request *controlv1.DropFailedRe
 
 // workingAdapter returns the adapter of a node that leads.
 func (r *runner) workingAdapter() (*adapter.Adapter, error) {
-	if r.setup.adapter == nil {
-		return nil, status.Error(codes.FailedPrecondition, "this node has no adapter, so no messages")
+	if r.adapterConfig() == nil {
+		return nil, errNoAdapter
 	}
 	a := r.engine.adapter.Load()
 	if a != nil && r.node.Load().Status().Phase == host.PhaseRunning {

@@ -44,7 +44,7 @@ func startLone(t *testing.T, adapterFile string) *lone {
 	if runtime.GOOS == "windows" {
 		t.Skip("unix sockets in long paths")
 	}
-	dir, err := os.MkdirTemp("", "lone") // short, for the control socket
+	dir, err := os.MkdirTemp("", "lone") //nolint:usetesting // short, for the control socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,11 @@ func startLone(t *testing.T, adapterFile string) *lone {
 			t.Log(n.log.String())
 		}
 	})
-	n.eventually("the node runs", func() bool { return strings.Contains(n.log.String(), "Started [Adapter(") })
+	n.eventually("the node works", func() bool {
+		var list struct{ Master bool }
+		_, out, _ := n.ask("failed", "list", "-o", "json")
+		return json.Unmarshal([]byte(out), &list) == nil && list.Master
+	})
 	return n
 }
 

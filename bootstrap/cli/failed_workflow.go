@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,10 +21,10 @@ func newWorkflowCommand(dataDir func() (string, error)) *cobra.Command {
 			"it is started, or until another node leads: a takeover starts everything.",
 		Args: argsExactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			return usageError{errors.New("usage: bootstrap workflow list | start ID | stop ID")}
+			return usageError{errors.New("usage: bootstrap workflow list | metrics [ID] | start ID | stop ID")}
 		},
 	}
-	workflow.AddCommand(newWorkflowListCommand(dataDir),
+	workflow.AddCommand(newWorkflowListCommand(dataDir), newWorkflowMetricsCommand(dataDir),
 		controlCommand(dataDir, false, &cobra.Command{Use: "start ID", Short: "start a workflow, or all of a channel"}),
 		controlCommand(dataDir, true, &cobra.Command{
 			Use: "stop ID", Short: "stop a workflow, or all of a channel",
@@ -49,6 +50,49 @@ func newWorkflowListCommand(dataDir func() (string, error)) *cobra.Command {
 	}
 	output.add(cmd)
 	return cmd
+}
+
+func newWorkflowMetricsCommand(dataDir func() (string, error)) *cobra.Command {
+	var output outputFlag
+	cmd := &cobra.Command{
+		Use: "metrics [ID]", Short: "messages per slice of time, of workflows that keep them (metrics: in the adapter file)", Args: argsAtMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := output.check(); err != nil {
+				return err
+			}
+			s, err := askStatus(cmd.Context(), dataDir)
+			if err != nil {
+				return err
+			}
+			answer := &controlv1.ControlWorkflowsResponse{}
+			for _, w := range s.Workflows {
+				if len(args) == 0 || args[0] == w.Id {
+					answer.Workflows = append(answer.Workflows, w)
+				}
+			}
+			switch {
+			case len(args) > 0 && len(answer.Workflows) == 0:
+				return fmt.Errorf("no such workflow: %q", args[0])
+			case output.json():
+				return writeJSON(cmd.OutOrStdout(), answer)
+			}
+			return printSlices(cmd.OutOrStdout(), answer.Workflows)
+		},
+	}
+	output.add(cmd)
+	return cmd
+}
+
+func printSlices(w io.Writer, workflows []*controlv1.WorkflowStatus) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "WORKFLOW\tSINCE\tMESSAGES\tFAILED\tBYTES\tAVERAGE\tLONGEST")
+	for _, f := range workflows {
+		for _, s := range f.Slices {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", f.Id, since(s.StartUnixNano), s.Messages, s.Failed, s.Bytes,
+				fine(s.TotalNanos/int64(max(1, s.Messages))), fine(s.LongestNanos))
+		}
+	}
+	return t.Flush()
 }
 
 func showWorkflows(w io.Writer, output outputFlag, workflows []*controlv1.WorkflowStatus) error {

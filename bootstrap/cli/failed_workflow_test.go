@@ -12,7 +12,7 @@ adapter:
   - id: files
     workflows:
     - {id: one, consumer: {fs: {directory: DIR/in1, create: true, poll: 5ms}}, producer: {fs: {directory: DIR/out1, create: true, name: "${! meta(\"fs_name\") }"}}}
-    - {id: two, consumer: {fs: {directory: DIR/in2, create: true, poll: 5ms}}, producer: {fs: {directory: DIR/out2, create: true, name: "${! meta(\"fs_name\") }"}}}
+    - {id: two, metrics: {slice: 1h}, throttle: {count: 1000}, consumer: {fs: {directory: DIR/in2, create: true, poll: 5ms}}, producer: {fs: {directory: DIR/out2, create: true, name: "${! meta(\"fs_name\") }"}}}
 `
 
 func TestWorkflowCommands(t *testing.T) {
@@ -36,8 +36,11 @@ func TestWorkflowCommands(t *testing.T) {
 	n.expect(exitOK, []string{"workflow", "stop", "files/"}, "files/one", "files/two", "stopped")
 	n.expect(exitOK, []string{"workflow", "start", "files"}, "started")
 
+	n.expect(exitOK, []string{"workflow", "metrics", "two"}, "WORKFLOW", "MESSAGES", "two ")
+	n.expect(exitOK, []string{"workflow", "metrics", "two", "-o", "json"}, "messages", "longestNanos")
+	n.expect(exitError, []string{"workflow", "metrics", "three"}, `no such workflow: "three"`)
 	n.expect(exitError, []string{"workflow", "stop", "three"}, `no such workflow or channel: "three"; there are files/, one, two`)
-	n.expect(exitUsage, []string{"workflow"}, "usage: bootstrap workflow list | start ID | stop ID")
+	n.expect(exitUsage, []string{"workflow"}, "usage: bootstrap workflow list | metrics [ID] | start ID | stop ID")
 	n.expect(exitUsage, []string{"workflow", "stop"}, "accepts 1 arg(s)")
 	n.expect(exitUsage, []string{"workflow", "stop", "one", "--timeout", "-1s"}, "want a time such as 30s")
 }

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/understudy-ha/understudy/bootstrap/adapter"
-	"github.com/understudy-ha/understudy/bootstrap/components"
 	"github.com/understudy-ha/understudy/bootstrap/config"
 	"github.com/understudy-ha/understudy/bootstrap/host"
 	"github.com/understudy-ha/understudy/bootstrap/management"
@@ -123,6 +121,7 @@ func (r *runner) run(ctx context.Context, dir *dataDir) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, control.Close()) }()
+	defer r.watchHangup(ctx)()
 	return r.live(ctx, node)
 }
 
@@ -270,31 +269,5 @@ func (r *runner) build() (host.Workload, error) {
 	if program, ok := r.setup.programConfig(); ok {
 		return r.buildProgram(program)
 	}
-	factory, err := r.setup.factory(r.log)
-	if err != nil {
-		return nil, err
-	}
-	options, err := r.engineOptions()
-	if err != nil {
-		return nil, errors.Join(err, factory.Close(context.Background()))
-	}
-	a, err := adapter.New(r.setup.adapter, r.node.Load().Guard(factory), r.weaver, r.log, options)
-	if err != nil {
-		return nil, errors.Join(err, factory.Close(context.Background()))
-	}
-	r.engine.adapter.Store(a)
-	return workload{Adapter: a, factory: factory}, nil
-}
-
-// workload is an adapter with the factory that its components live on.
-type workload struct {
-	*adapter.Adapter
-	factory *components.Factory
-}
-
-// Resumes implements host.Resumer: an adapter's messages wait at the gate.
-func (w workload) Resumes() bool { return true }
-
-func (w workload) Close(ctx context.Context) error {
-	return errors.Join(w.Adapter.Close(ctx), w.factory.Close(ctx))
+	return r.buildAdapter()
 }

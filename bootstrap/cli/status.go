@@ -237,10 +237,10 @@ func printWorkflows(w io.Writer, workflows []*controlv1.WorkflowStatus) {
 		return
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nWORKFLOW\tSTATE\tRECEIVED\tPRODUCED\tFAILED\tREPEATED\tIN FLIGHT\tHELD\tLAST ERROR")
+	fmt.Fprintln(t, "\nWORKFLOW\tSTATE\tRECEIVED\tPRODUCED\tFAILED\tREPEATED\tIN FLIGHT\tHELD\tSTORED\tRESTARTS\tLAST ERROR")
 	for _, f := range workflows {
-		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", f.Channel, f.Id, f.State, f.Received, f.Produced,
-			f.Failed, f.Duplicates, f.InFlight, f.Held, f.LastError)
+		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", f.Channel, f.Id, f.State, f.Received, f.Produced,
+			f.Failed, f.Duplicates, f.InFlight, f.Held, f.Stored, f.Restarts, short(f.LastError))
 	}
 	_ = t.Flush()
 }

@@ -310,6 +310,19 @@ func TestHTTPRequestReply(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// The way back of a request does not survive a takeover, or the failed-message store.
+func TestAnswerWithoutRequest(t *testing.T) {
+	made := factory(t, components.Options{})
+	for _, text := range []string{"sync_response: {}", "broker: {pattern: fan_out_fail_fast, outputs: [{sync_response: {}}, {drop: {}}]}"} {
+		reply := producer(t, made, text)
+		must(t, reply.Open(t.Context()))
+		if err := reply.Produce(within(t), batch("x")); !errors.Is(err, adapter.ErrNobodyWaits) {
+			t.Errorf("%s: %v", text, err)
+		}
+		must(t, reply.Close(within(t)))
+	}
+}
+
 func TestFactoryClosesWithoutUseAndTwice(t *testing.T) {
 	made, err := components.New(components.Options{})
 	must(t, err)

@@ -8,19 +8,28 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
 	"github.com/understudy-ha/understudy/bootstrap/components/benthos"
 	"github.com/understudy-ha/understudy/bootstrap/components/document"
+	"github.com/understudy-ha/understudy/bootstrap/components/filename"
 	"github.com/understudy-ha/understudy/bootstrap/components/folder"
+	"github.com/understudy-ha/understudy/bootstrap/components/httpserver"
 	"github.com/understudy-ha/understudy/bootstrap/components/message"
+	"github.com/understudy-ha/understudy/bootstrap/components/schedule"
 	"github.com/understudy-ha/understudy/profiler"
 )
 
-// typeFS is the type of our own consumer and producer.
-const typeFS = "fs"
+// The types of our own: fs is a consumer and a producer, cron a consumer.
+const (
+	typeFS   = "fs"
+	typeCron = "cron"
+)
 
 // Options is what a Factory is made from. The zero value is a factory without resources.
 type Options struct {
@@ -34,9 +43,13 @@ type Options struct {
 	Dir string
 	// LookupEnv finds environment variables. Default: os.LookupEnv.
 	LookupEnv func(name string) (string, bool)
-	// Mux serves the paths of http_server inputs without an address of their own; the caller serves it. Without
-	// one, such an input is a fault.
+	// HTTP is the adapter file's mapping for the server that all http_server inputs without an address of their own
+	// share, or nil: such an input is a fault then.
+	HTTP *yaml.Node
+	// Mux serves those inputs in place of HTTP; the caller serves it.
 	Mux *benthos.Mux
+	// StateDir is a folder of this node where components may keep what they want to remember; "" keeps nothing.
+	StateDir string
 }
 
 // Factory makes components. It is safe for concurrent use.
@@ -44,6 +57,8 @@ type Factory struct {
 	options Options
 	runtime *benthos.Runtime
 	claims  *folder.Claims
+	// server is nil if nobody shares one.
+	server *httpserver.Server
 	// broken is what is wrong with the resources.
 	broken error
 }
@@ -64,9 +79,11 @@ func New(options Options) (*Factory, error) {
 	config := benthos.Config{
 		Source: factory.source(options.File), Logger: options.Logger, Dir: options.Dir, Mux: options.Mux,
 	}
-	var faults []error
+	faults := factory.readHTTP(&config)
 	if options.Resources != nil {
-		config.Resources, faults = config.Source.Resolve(options.Resources)
+		var wrong []error
+		config.Resources, wrong = config.Source.Resolve(options.Resources)
+		faults = append(faults, wrong...)
 	}
 	factory.runtime = benthos.NewRuntime(config)
 	faults = append(faults, factory.runtime.CheckResources()...)
@@ -74,6 +91,21 @@ func New(options Options) (*Factory, error) {
 		return factory, factory.broken
 	}
 	return factory, nil
+}
+
+// readHTTP reads the settings of the shared server.
+func (f *Factory) readHTTP(config *benthos.Config) []error {
+	if f.options.HTTP == nil {
+		return nil
+	}
+	node, faults := config.Source.Resolve(f.options.HTTP)
+	fields := document.NewFields(config.Source, "http", node)
+	settings := httpserver.ReadConfig(fields, f.options.Dir)
+	settings.Logger = f.options.Logger
+	// Faulty settings do as well for checking the rest.
+	config.Mux = &benthos.Mux{}
+	f.server = httpserver.New(settings, config.Mux)
+	return append(faults, document.Without(fields.Faults(), faults)...)
 }
 
 func (f *Factory) source(file string) document.Source {
@@ -91,6 +123,9 @@ type part struct {
 	node     *yaml.Node
 	consumer folder.ConsumerConfig
 	producer folder.ProducerConfig
+	cron     schedule.Config
+	// served: it is, or has in it, an input on the shared server.
+	served bool
 }
 
 // read resolves and checks a component's configuration.
@@ -106,40 +141,44 @@ func (f *Factory) readResolved(source document.Source, spec adapter.Spec, node *
 	if !ok {
 		return part{}, []error{source.Fault(node.Line, "%s: a %s is no component", spec.Path, spec.Kind)}
 	}
-	names := f.runtime.Names(kind.benthos)
-	if kind.folder {
-		if spec.Type == typeFS {
-			return f.readFolder(source, spec, node)
-		}
-		names = append(names, typeFS)
+	if slices.Contains(kind.own, spec.Type) {
+		return f.readOwn(source, spec, node)
 	}
-	return part{node: node}, f.runtime.Check(source, kind.benthos, spec.Kind.String(), spec.Type, node, names)
+	names := append(f.runtime.Names(kind.benthos), kind.own...)
+	return part{node: node, served: f.server != nil && benthos.Unserved(node)}, f.runtime.Check(source, kind.benthos, spec.Kind.String(), spec.Type, node, names)
 }
 
-// kinds says, for each kind of component, what Benthos calls it, and whether fs is one.
+// kinds says, for each kind of component, what Benthos calls it, and which types of our own there are.
 var kinds = map[profiler.Kind]struct {
 	benthos benthos.Kind
-	folder  bool
+	own     []string
 }{
-	profiler.KindConsumer: {benthos.KindInput, true},
-	profiler.KindService:  {benthos.KindProcessor, false},
-	profiler.KindProducer: {benthos.KindOutput, true},
+	profiler.KindConsumer: {benthos.KindInput, []string{typeFS, typeCron}},
+	profiler.KindService:  {benthos.KindProcessor, nil},
+	profiler.KindProducer: {benthos.KindOutput, []string{typeFS}},
 }
 
-func (f *Factory) readFolder(source document.Source, spec adapter.Spec, node *yaml.Node) (part, []error) {
+func (f *Factory) readOwn(source document.Source, spec adapter.Spec, node *yaml.Node) (part, []error) {
 	var result part
 	var faults []error
 	for key, value := range document.Pairs(node) {
-		if key.Value != typeFS {
-			faults = append(faults, source.Fault(key.Line, "%s: unknown key %q beside fs; it has its options below it",
-				spec.Kind, key.Value))
+		if key.Value != spec.Type {
+			faults = append(faults, source.Fault(key.Line, "%s: unknown key %q beside %s; it has its options below it",
+				spec.Kind, key.Value, spec.Type))
 			continue
 		}
-		fields := document.NewFields(source, fmt.Sprintf("%s %s", spec.Kind, typeFS), value)
-		if spec.Kind == profiler.KindConsumer {
+		fields := document.NewFields(source, fmt.Sprintf("%s %s", spec.Kind, spec.Type), value)
+		switch {
+		case spec.Type == typeCron:
+			result.cron = schedule.ReadConfig(fields)
+			result.cron.Path, result.cron.Logger = spec.Path, f.options.Logger
+			if f.options.StateDir != "" {
+				result.cron.StateFile = filepath.Join(f.options.StateDir, filename.ForID(spec.Path))
+			}
+		case spec.Kind == profiler.KindConsumer:
 			result.consumer = folder.ReadConsumerConfig(fields, f.options.Dir)
 			result.consumer.Path, result.consumer.Logger, result.consumer.Claims = spec.Path, f.options.Logger, f.claims
-		} else {
+		default:
 			result.producer = folder.ReadProducerConfig(fields, f.options.Dir)
 			result.producer.Path, result.producer.Logger = spec.Path, f.options.Logger
 		}
@@ -160,10 +199,17 @@ func (f *Factory) Consumer(spec adapter.Spec) (adapter.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if spec.Type == typeFS {
+	switch spec.Type {
+	case typeFS:
 		return folder.NewConsumer(config.consumer), nil
+	case typeCron:
+		return schedule.NewConsumer(config.cron), nil
 	}
-	return benthos.NewConsumer(f.runtime, spec.Path, config.node), nil
+	consumer := benthos.NewConsumer(f.runtime, spec.Path, config.node)
+	if config.served {
+		return &servedConsumer{Consumer: consumer, server: f.server}, nil
+	}
+	return consumer, nil
 }
 
 // Service makes a service.
@@ -192,3 +238,39 @@ func (f *Factory) Codec() adapter.Codec { return message.Codec{} }
 
 // Close closes the resources, when all components have been closed.
 func (f *Factory) Close(ctx context.Context) error { return f.runtime.Close(ctx) }
+
+// servedConsumer is an input on the shared server, which listens while at least one such input is open: a standby must
+// not.
+type servedConsumer struct {
+	*benthos.Consumer
+	server *httpserver.Server
+
+	mu   sync.Mutex
+	open bool // guarded by mu
+}
+
+// Open opens the input, then lets the server listen.
+func (c *servedConsumer) Open(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.Consumer.Open(ctx); err != nil {
+		return err
+	}
+	if err := c.server.Acquire(); err != nil {
+		return errors.Join(err, c.Consumer.Close(ctx))
+	}
+	c.open = true
+	return nil
+}
+
+// Close lets the server go first, so that no request comes to a closed input.
+func (c *servedConsumer) Close(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	if c.open {
+		c.open = false
+		err = c.server.Release(ctx)
+	}
+	return errors.Join(err, c.Consumer.Close(ctx))
+}

@@ -78,7 +78,7 @@ func configure(t testing.TB, dir, text string, options components.Options) (*ada
 	if cfg == nil {
 		return nil, nil, err
 	}
-	options.File, options.Resources = "adapter.yaml", cfg.Resources
+	options.File, options.Resources, options.HTTP = "adapter.yaml", cfg.Resources, cfg.HTTP
 	made, broken := components.New(options)
 	t.Cleanup(func() { must(t, made.Close(context.Background())) })
 	if err = errors.Join(err, broken, adapter.Check(cfg, made)); err != nil {
@@ -87,11 +87,10 @@ func configure(t testing.TB, dir, text string, options components.Options) (*ada
 	return cfg, made, err
 }
 
-func run(t *testing.T, text string, options components.Options) *work {
+func run(t *testing.T, text string) *work {
 	t.Helper()
 	w := &work{cluster: &cluster{}, dir: t.TempDir(), log: &logBuffer{}}
-	options.Logger = w.log.logger()
-	cfg, made, err := configure(t, w.dir, text, options)
+	cfg, made, err := configure(t, w.dir, text, components.Options{Logger: w.log.logger()})
 	must(t, err)
 	w.store, err = failedstore.Open(filepath.Join(w.dir, "failed"), failedstore.Limits{MaxMessages: 100, MaxBytes: 1 << 30})
 	must(t, err)
@@ -116,8 +115,9 @@ func (w *work) eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-func (w *work) lines(name string) []string {
-	text, err := os.ReadFile(filepath.Join(w.dir, name))
+// lines are those of the file out.
+func (w *work) lines() []string {
+	text, err := os.ReadFile(filepath.Join(w.dir, "out"))
 	if err != nil {
 		return nil
 	}
@@ -128,30 +128,28 @@ func workflow(parts ...string) string {
 	return "adapter:\n  id: a\n  on-error: store\n  channels:\n  - id: c\n    workflows:\n    - id: w\n      " + strings.Join(parts, "\n      ") + "\n"
 }
 
-// Trap 7: what an input delivers again after it was given back comes after later messages, and the engine sees it again.
-// Nothing is lost, and nothing is done twice.
-func TestGivenBackComesAgain(t *testing.T) {
-	w := run(t, workflow("retry: {max: 0}", "restart: {after: 0}",
-		`consumer: {generate: {mapping: 'root = counter()', count: 5, interval: ""}}`,
-		`services: [{mapping: 'root = if content() == "2" && random_int(seed: timestamp_unix_nano(), max: 2) == 0 { throw("no") } else { content() }'}]`,
-		"producer: {file: {path: DIR/out, codec: lines}}", "on-error: {reject: 'so that it goes back: ${! error() }'}"), components.Options{})
-	// The last on-error is the store, which takes what reject does not: so nothing goes back, and all come to an end.
+// An on-error that refuses does not lose the message: the store, which is next, takes it.
+func TestStoreAfterOnErrorThatRefuses(t *testing.T) {
+	w := run(t, workflow("retry: {max: 0}", `consumer: {generate: {mapping: 'root = counter()', count: 5, interval: ""}}`,
+		`services: [{mapping: 'root = if content() == "2" { throw("no") } else { content() }'}]`,
+		"producer: {file: {path: DIR/out, codec: lines}}", "on-error: {reject: 'not here: ${! error() }'}"))
 	<-w.Done()
 	list, err := w.store.List(t.Context())
 	must(t, err)
-	if got := len(w.lines("out")) + len(list); got != 5 {
-		t.Errorf("%d of 5: %q and %d stored\n%s", got, w.lines("out"), len(list), w.log.String())
+	if got := w.lines(); !slices.Equal(got, []string{"1", "3", "4", "5"}) || len(list) != 1 || !strings.Contains(list[0].Error, "no") {
+		t.Errorf("%q, %+v\n%s", got, list, w.log.String())
 	}
 }
 
-// Trap 7, without anybody who takes it: round and round, until it works.
+// Trap 7: what an input delivers again after it was given back comes after later messages, with another id, and goes
+// round until it works. Nothing is lost.
 func TestNackIsDeliveredAgain(t *testing.T) {
 	text := strings.Replace(workflow("retry: {max: 0}", `consumer: {generate: {mapping: 'root = counter()', count: 3, interval: ""}}`,
-		`services: [{mapping: 'root = if content() == "2" && count("tries") < 4 { throw("not yet") } else { content() }'}]`,
+		`services: [{mapping: 'root = if content() == "2" && count("DIR") < 4 { throw("not yet") } else { content() }'}]`,
 		"producer: {file: {path: DIR/out, codec: lines}}"), "  on-error: store\n", "", 1)
-	w := run(t, text, components.Options{})
+	w := run(t, text)
 	<-w.Done()
-	got := w.lines("out")
+	got := w.lines()
 	slices.Sort(got)
 	if !slices.Equal(got, []string{"1", "2", "3"}) {
 		t.Errorf("%q", got)
@@ -168,7 +166,7 @@ func TestFailedFilteredSplit(t *testing.T) {
 		`- {id: drop, mapping: 'root = if content() == "drop" { deleted() } else { content() }'}`,
 		`- {id: cut, unarchive: {format: lines}}`, `- {id: each, split: {size: 1}}`,
 		`- {id: check, mapping: 'root = if content() == "bad" { throw("no good") } else { content() }'}`,
-		`producer: {fs: {directory: DIR/out, create: true, name: '${! meta("message-id") }'}}`), components.Options{})
+		`producer: {fs: {directory: DIR/out, create: true, name: '${! meta("message-id") }'}}`))
 	for name, content := range map[string]string{"filtered": "drop", "split": "1\n2\n3", "failed": "good\nbad\ngood"} {
 		must(t, os.WriteFile(filepath.Join(w.dir, "in", "."+name), []byte(content), 0o600))
 		must(t, os.Rename(filepath.Join(w.dir, "in", "."+name), filepath.Join(w.dir, "in", name)))
@@ -208,9 +206,9 @@ func TestInnerProcessorsAreOneStep(t *testing.T) {
 	w := run(t, workflow(`consumer: {generate: {mapping: root = "x", count: 1, interval: "", }}`, "services:",
 		`- {id: outer, try: [{mapping: root = content() + "1"}, {mapping: root = content() + "2"}]}`,
 		`- {id: last, switch: [{check: 'true', processors: [{mapping: root = content() + "3"}]}]}`,
-		"producer: {file: {path: DIR/out, codec: lines}}"), components.Options{})
+		"producer: {file: {path: DIR/out, codec: lines}}"))
 	<-w.Done()
-	if got := w.lines("out"); !slices.Equal(got, []string{"x123"}) || !slices.Equal(w.cluster.steps, []string{"outer", "last"}) {
+	if got := w.lines(); !slices.Equal(got, []string{"x123"}) || !slices.Equal(w.cluster.steps, []string{"outer", "last"}) {
 		t.Errorf("%q, steps %q", got, w.cluster.steps)
 	}
 }
@@ -222,9 +220,9 @@ func TestBatchingInsideAnOutput(t *testing.T) {
 	for name, test := range map[string]struct{ pool, period string }{"pool": {"3", `""`}, "period": {"1", "10ms"}} {
 		t.Run(name, func(t *testing.T) {
 			w := run(t, workflow("pool: "+test.pool, `consumer: {generate: {mapping: 'root = counter()', count: 6, interval: ""}}`,
-				fmt.Sprintf(file, test.period)), components.Options{})
+				fmt.Sprintf(file, test.period)))
 			<-w.Done()
-			if got := w.lines("out"); len(got) != 6 {
+			if got := w.lines(); len(got) != 6 {
 				t.Errorf("%q", got)
 			}
 		})
@@ -295,7 +293,7 @@ func TestRequestReply(t *testing.T) {
 	w := run(t, strings.Replace(workflow("pool: 4", "retry: {max: 0}",
 		"consumer: {http_server: {address: "+address+", path: /post}}",
 		`services: [{mapping: 'root = if content() == "bad" { throw("no good") } else { content().uppercase() }'}]`,
-		"producer: {sync_response: {}}"), "  on-error: store\n", "", 1), components.Options{})
+		"producer: {sync_response: {}}"), "  on-error: store\n", "", 1))
 	post := func(body string) (int, string) {
 		t.Helper()
 		response, err := http.Post("http://"+address+"/post", "text/plain", strings.NewReader(body))
@@ -333,5 +331,103 @@ func TestRequestReply(t *testing.T) {
 	})
 	if code, text := post("again"); code != http.StatusOK || text != "AGAIN" {
 		t.Errorf("%d %q", code, text)
+	}
+}
+
+// Several consumers share one address, which is only listened on while one of them is open.
+func TestSharedServer(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	address := listener.Addr().String()
+	must(t, listener.Close())
+	text := "adapter:\n  id: a\n  http: {address: " + address + "}\n  channels:\n  - id: c\n    workflows:\n"
+	for _, id := range []string{"one", "two"} {
+		text += "    - {id: " + id + ", consumer: {http_server: {path: /" + id + "}}, services: [{mapping: 'root = \"" + id + ":\" + content()'}], producer: {sync_response: {}}}\n"
+	}
+	cfg, made, err := configure(t, t.TempDir(), text, components.Options{})
+	must(t, err)
+	a, err := adapter.New(cfg, made, nil, nil, adapter.Options{})
+	must(t, err)
+	must(t, a.Init(t.Context()))
+	if connection, err := net.Dial("tcp", address); err == nil {
+		_ = connection.Close()
+		t.Fatal("a standby listens")
+	}
+	c := &cluster{}
+	must(t, a.Start(t.Context(), adapter.Run{Gate: c, Mirror: c}))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	ask := func(path string) string {
+		t.Helper()
+		response, err := client.Post("http://"+address+path, "text/plain", strings.NewReader("x"))
+		if err != nil {
+			return err.Error()
+		}
+		body, err := io.ReadAll(response.Body)
+		must(t, errors.Join(err, response.Body.Close()))
+		return fmt.Sprint(response.StatusCode, " ", string(body))
+	}
+	for path, want := range map[string]string{"/one": "200 one:x", "/two": "200 two:x", "/three": "404 404 page not found\n"} {
+		if got := ask(path); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	_, err = a.StopWorkflows(within(t), "one")
+	must(t, err)
+	if got := ask("/two"); got != "200 two:x" {
+		t.Errorf("the other: %q", got)
+	}
+	if got := ask("/one"); strings.HasPrefix(got, "200") {
+		t.Errorf("a stopped one: %q", got)
+	}
+	_, err = a.StartWorkflows(within(t), "one")
+	must(t, err)
+	if got := ask("/one"); got != "200 one:x" {
+		t.Errorf("started again: %q", got)
+	}
+	must(t, errors.Join(a.Stop(within(t)), a.Close(within(t))))
+	if got := ask("/two"); !strings.Contains(got, "refused") {
+		t.Errorf("after the stop: %q", got)
+	}
+}
+
+// The port is taken: the start fails, and says so.
+func TestSharedServerIsTaken(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	made, err := components.New(components.Options{File: "adapter.yaml", HTTP: parse(t, "address: "+listener.Addr().String())})
+	must(t, err)
+	t.Cleanup(func() { must(t, made.Close(context.Background())) })
+	input := consumer(t, made, "http_server: {path: /a}")
+	if err := input.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "http: address "+listener.Addr().String()+": ") ||
+		!strings.Contains(err.Error(), "address already in use") {
+		t.Error(err)
+	}
+	must(t, input.Close(within(t)))
+}
+
+func TestSharedServerFaults(t *testing.T) {
+	for text, want := range map[string]string{
+		"{}":                            "adapter.yaml:1: http: address is missing; say address: 0.0.0.0:8080",
+		"{address: here}":               `adapter.yaml:1: http: address: "here": want host:port`,
+		"{address: ':1', cert-file: a}": "cert-file and key-file belong together; want both or none",
+		"{address: ':1', cert-file: a, key-file: b}": "no such file or directory",
+		"{port: 1}": `unknown option "port"; allowed here: `,
+	} {
+		made, err := components.New(components.Options{File: "adapter.yaml", HTTP: parse(t, text)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+		must(t, made.Close(t.Context()))
+	}
+}
+
+// A cron consumer in a whole workflow.
+func TestCronWorkflow(t *testing.T) {
+	w := run(t, workflow(`consumer: {cron: {schedule: "@every 1s", content: tick}}`,
+		`services: [{mapping: 'root = content() + " " + meta("cron_scheduled")'}]`, "producer: {file: {path: DIR/out, codec: lines}}"))
+	w.eventually(t, "two ticks", func() bool { return len(w.lines()) >= 2 })
+	if got := w.lines(); !strings.HasPrefix(got[0], "tick 20") || got[0] == got[1] {
+		t.Errorf("%q", got)
 	}
 }

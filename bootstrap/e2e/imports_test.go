@@ -136,7 +136,7 @@ var importRules = []importRule{
 	{
 		packages: []string{"bootstrap/adapter/..."},
 		ours:     []string{"bootstrap/adapter/...", "profiler"},
-		third:    []string{"gopkg.in/yaml.v3", "github.com/google/uuid", "github.com/cenkalti/backoff/v5"},
+		third:    []string{"gopkg.in/yaml.v3", "github.com/google/uuid", "github.com/cenkalti/backoff/v5", "golang.org/x/time/rate"},
 		why:      "the engine does no I/O: components, gate and mirror come in through its ports",
 	},
 	{

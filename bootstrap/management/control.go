@@ -20,6 +20,9 @@ import (
 // maxSocketPath is what fits into sockaddr_un on every system.
 const maxSocketPath = 103
 
+// maxAnswer is for the list of a failed-message store that is full.
+const maxAnswer = 256 << 20
+
 // Source answers the questions. All methods may be called at any time, from several goroutines. Their errors reach the
 // caller as they are: a Source that wants a code gives them one (google.golang.org/grpc/status).
 type Source interface {
@@ -97,5 +100,6 @@ func Dial(path string) (*grpc.ClientConn, error) {
 		return nil, fmt.Errorf("no node answers on %s: %w; is it running, and is data.dir right?", path, err)
 	}
 	_ = probe.Close()
-	return grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 }

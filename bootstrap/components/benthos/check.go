@@ -96,7 +96,10 @@ func (r *Runtime) Check(
 	faults := lintFaults(source, what+" "+name, lints, text)
 	faults = append(faults, r.missing(source, what, node)...)
 	if r.config.Mux == nil {
-		faults = append(faults, unserved(source, what, node)...)
+		for _, line := range unserved(node) {
+			faults = append(faults, source.Fault(line,
+				"%s: http_server needs an address here, say address: 0.0.0.0:8080, or an adapter.http that several can share", what))
+		}
 	}
 	return faults
 }
@@ -168,19 +171,21 @@ func trimmed(node *yaml.Node) *yaml.Node {
 	return &result
 }
 
-// unserved finds http_server inputs without an address, which nobody would serve.
-func unserved(source document.Source, what string, node *yaml.Node) []error {
-	var faults []error
+// Unserved says whether there are http_server components without an address of their own in a resolved node.
+func Unserved(node *yaml.Node) bool { return len(unserved(node)) > 0 }
+
+// unserved returns the lines of http_server components without an address, which somebody else has to serve.
+func unserved(node *yaml.Node) []int {
+	var lines []int
 	for key, value := range document.Pairs(node) {
 		if key.Value == "http_server" && value.Kind == yaml.MappingNode && !hasText(value, "address") {
-			faults = append(faults, source.Fault(key.Line,
-				"%s: http_server needs an address here, say address: 0.0.0.0:8080", what))
+			lines = append(lines, key.Line)
 		}
 	}
 	for _, child := range node.Content {
-		faults = append(faults, unserved(source, what, child)...)
+		lines = append(lines, unserved(child)...)
 	}
-	return faults
+	return lines
 }
 
 func hasText(mapping *yaml.Node, name string) bool {

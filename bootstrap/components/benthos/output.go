@@ -3,6 +3,7 @@ package benthos
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -22,6 +23,10 @@ type Producer struct {
 	mu   sync.Mutex
 	open *opened // guarded by mu; nil when not open
 }
+
+// noStore is in the error of sync_response for a message that does not come from a request, or whose way back is lost
+// because it was replayed. Benthos does not export the error itself; a test holds it to the words.
+const noStore = "result store not found"
 
 // opened is an output between Open and Close. Its counts are guarded by the producer's mu.
 type opened struct {
@@ -65,12 +70,19 @@ func (p *Producer) Produce(ctx context.Context, batch adapter.Batch) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.path, err)
 	}
+	if err := ctx.Err(); err != nil {
+		// Benthos might take the batch all the same, and then not let the output be closed.
+		return fmt.Errorf("%s: produce: %w", p.path, err)
+	}
 	open := p.enter()
 	if open == nil {
 		return fmt.Errorf("%s: produce: %w", p.path, errNotOpen)
 	}
 	defer p.leave(open)
 	if err := open.output.WriteBatch(ctx, messages); err != nil {
+		if strings.Contains(err.Error(), noStore) {
+			err = fmt.Errorf("%w: %w", adapter.ErrNobodyWaits, err)
+		}
 		return fmt.Errorf("%s: produce: %w", p.path, err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -42,6 +43,15 @@ type Store struct {
 	limits Limits
 	sizes  map[string]int64
 	total  int64
+	// known has what was read of each message, so that a list, for which a takeover waits, reads nothing twice.
+	known map[string]knownRecord
+}
+
+// knownRecord is a record, and how its file looked when it was read.
+type knownRecord struct {
+	failed   adapter.Failed
+	size     int64
+	modified time.Time
 }
 
 // writer is what is needed of a file that is written.
@@ -69,7 +79,7 @@ func open(dir string, limits Limits, create func(string) (writer, error)) (*Stor
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("failed-message store: %w", err)
 	}
-	s := &Store{dir: dir, create: create, limits: limits, sizes: map[string]int64{}}
+	s := &Store{dir: dir, create: create, limits: limits, sizes: map[string]int64{}, known: map[string]knownRecord{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("failed-message store: %w", err)
@@ -82,7 +92,29 @@ func open(dir string, limits Limits, create func(string) (writer, error)) (*Stor
 		}
 	}
 	s.measureLocked()
+	for name := range s.sizes {
+		_, _ = s.listedLocked(name) // what cannot be read is said by each list
+	}
 	return s, nil
+}
+
+// listedLocked is a message as a list has it.
+func (s *Store) listedLocked(name string) (adapter.Failed, error) {
+	info, err := os.Stat(filepath.Join(s.dir, name, recordFile))
+	if err != nil {
+		return adapter.Failed{}, err
+	}
+	known, found := s.known[name]
+	if !found || known.size != info.Size() || !known.modified.Equal(info.ModTime()) {
+		r, err := s.record(name)
+		if err != nil {
+			return adapter.Failed{}, err
+		}
+		known = knownRecord{failed: r.failed(0), size: info.Size(), modified: info.ModTime()}
+		s.known[name] = known
+	}
+	known.failed.Bytes = s.sizes[name]
+	return known.failed, nil
 }
 
 // measureLocked finds out what is there.
@@ -112,6 +144,7 @@ func (s *Store) noteLocked(name string, size int64) {
 func (s *Store) forgetLocked(name string) {
 	s.total -= s.sizes[name]
 	delete(s.sizes, name)
+	delete(s.known, name)
 }
 
 // sizeOf is what the files in a folder have.
@@ -261,6 +294,7 @@ func (s *Store) updateLocked(name string, f adapter.Failed) error {
 		return fmt.Errorf("failed-message store: message %s: %w", f.MessageID, err)
 	}
 	s.noteLocked(name, sizeOf(dir))
+	delete(s.known, name) // the clock of the file system may not have moved on
 	return nil
 }
 
@@ -374,13 +408,13 @@ func (s *Store) List(ctx context.Context) ([]adapter.Failed, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		r, err := s.record(e.Name())
+		f, err := s.listedLocked(e.Name())
 		if err != nil {
 			faults = append(faults, fmt.Errorf("failed-message store: %s is no message that can be read: %w",
 				filepath.Join(s.dir, e.Name()), err))
 			continue
 		}
-		list = append(list, r.failed(sizeOf(filepath.Join(s.dir, e.Name()))))
+		list = append(list, f)
 	}
 	slices.SortFunc(list, byFailed)
 	return list, errors.Join(faults...)

@@ -419,3 +419,7 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 	})
 }
+
+func generousFor(n int) failedstore.Limits {
+	return failedstore.Limits{MaxMessages: n, MaxBytes: 1 << 40}
+}

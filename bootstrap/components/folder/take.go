@@ -62,6 +62,10 @@ func (s *scan) moveAway(name string, known file, found info) {
 		target += "-" + found.messageID(s.path(name, false))
 		err = renameNew(s.path(name, known.wip), target)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		s.forget(name) // somebody else was faster; the folder itself was looked at when the consumer was opened
+		return
+	}
 	if err != nil {
 		s.refuse(name, found, fmt.Errorf("has %d bytes, max-size is %d, and cannot be moved away: %w", found.size, s.config.MaxSize, err))
 		return

@@ -41,9 +41,9 @@ func (w *watch) run() {
 			if !open {
 				return
 			}
-			// What the consumer does itself makes .wip files, and removes.
-			if event.Has(fsnotify.Create|fsnotify.Write) && !strings.HasSuffix(event.Name, wipSuffix) &&
-				!strings.HasPrefix(filepath.Base(event.Name), ".") {
+			// Only what is new: each write to a large file would be told, too, and what waits to be quiet has a time of
+			// its own. What the consumer does itself makes .wip files, and removes.
+			if event.Has(fsnotify.Create) && !strings.HasSuffix(event.Name, wipSuffix) && !strings.HasPrefix(filepath.Base(event.Name), ".") {
 				w.tell()
 			}
 		case _, open := <-w.watcher.Errors: // mostly an overflow

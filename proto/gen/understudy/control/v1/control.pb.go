@@ -1296,7 +1296,9 @@ type WorkflowStatus struct {
 	// What the failed-message store has of it.
 	Stored uint64 `protobuf:"varint,11,opt,name=stored,proto3" json:"stored,omitempty"`
 	// How often it was restarted because its consumer or producer failed.
-	Restarts      uint64 `protobuf:"varint,12,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	Restarts uint64 `protobuf:"varint,12,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	// The figures of the last slices of time, the oldest first, if the workflow keeps them (metrics).
+	Slices        []*WorkflowSlice `protobuf:"bytes,13,rep,name=slices,proto3" json:"slices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1415,6 +1417,99 @@ func (x *WorkflowStatus) GetRestarts() uint64 {
 	return 0
 }
 
+func (x *WorkflowStatus) GetSlices() []*WorkflowSlice {
+	if x != nil {
+		return x.Slices
+	}
+	return nil
+}
+
+// The messages of a workflow that came to an end in a slice of time.
+type WorkflowSlice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	StartUnixNano int64                  `protobuf:"varint,1,opt,name=start_unix_nano,json=startUnixNano,proto3" json:"start_unix_nano,omitempty"`
+	Messages      uint64                 `protobuf:"varint,2,opt,name=messages,proto3" json:"messages,omitempty"`
+	// Of them failed at least once.
+	Failed        uint64 `protobuf:"varint,3,opt,name=failed,proto3" json:"failed,omitempty"`
+	Bytes         uint64 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	TotalNanos    int64  `protobuf:"varint,5,opt,name=total_nanos,json=totalNanos,proto3" json:"total_nanos,omitempty"`
+	LongestNanos  int64  `protobuf:"varint,6,opt,name=longest_nanos,json=longestNanos,proto3" json:"longest_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkflowSlice) Reset() {
+	*x = WorkflowSlice{}
+	mi := &file_understudy_control_v1_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkflowSlice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkflowSlice) ProtoMessage() {}
+
+func (x *WorkflowSlice) ProtoReflect() protoreflect.Message {
+	mi := &file_understudy_control_v1_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkflowSlice.ProtoReflect.Descriptor instead.
+func (*WorkflowSlice) Descriptor() ([]byte, []int) {
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *WorkflowSlice) GetStartUnixNano() int64 {
+	if x != nil {
+		return x.StartUnixNano
+	}
+	return 0
+}
+
+func (x *WorkflowSlice) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *WorkflowSlice) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *WorkflowSlice) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *WorkflowSlice) GetTotalNanos() int64 {
+	if x != nil {
+		return x.TotalNanos
+	}
+	return 0
+}
+
+func (x *WorkflowSlice) GetLongestNanos() int64 {
+	if x != nil {
+		return x.LongestNanos
+	}
+	return 0
+}
+
 type PluginStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1431,7 +1526,7 @@ type PluginStatus struct {
 
 func (x *PluginStatus) Reset() {
 	*x = PluginStatus{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[22]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1538,7 @@ func (x *PluginStatus) String() string {
 func (*PluginStatus) ProtoMessage() {}
 
 func (x *PluginStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[22]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1551,7 @@ func (x *PluginStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginStatus.ProtoReflect.Descriptor instead.
 func (*PluginStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PluginStatus) GetName() string {
@@ -1536,7 +1631,7 @@ type ProgramStatus struct {
 
 func (x *ProgramStatus) Reset() {
 	*x = ProgramStatus{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[23]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1643,7 @@ func (x *ProgramStatus) String() string {
 func (*ProgramStatus) ProtoMessage() {}
 
 func (x *ProgramStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[23]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1656,7 @@ func (x *ProgramStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgramStatus.ProtoReflect.Descriptor instead.
 func (*ProgramStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProgramStatus) GetCommand() []string {
@@ -1660,7 +1755,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_understudy_control_v1_control_proto_msgTypes[24]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1767,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_control_v1_control_proto_msgTypes[24]
+	mi := &file_understudy_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1780,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_understudy_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatusResponse) GetNodeId() string {
@@ -2002,7 +2097,7 @@ const file_understudy_control_v1_control_proto_rawDesc = "" +
 	"\x03add\x18\x02 \x01(\tR\x03add\"/\n" +
 	"\x15ChangeMembersResponse\x12\x16\n" +
 	"\x06voters\x18\x01 \x03(\tR\x06voters\"\x0f\n" +
-	"\rStatusRequest\"\xc4\x02\n" +
+	"\rStatusRequest\"\x82\x03\n" +
 	"\x0eWorkflowStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\achannel\x18\x02 \x01(\tR\achannel\x12\x14\n" +
@@ -2019,7 +2114,16 @@ const file_understudy_control_v1_control_proto_rawDesc = "" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12\x16\n" +
 	"\x06stored\x18\v \x01(\x04R\x06stored\x12\x1a\n" +
-	"\brestarts\x18\f \x01(\x04R\brestarts\"\xd7\x01\n" +
+	"\brestarts\x18\f \x01(\x04R\brestarts\x12<\n" +
+	"\x06slices\x18\r \x03(\v2$.understudy.control.v1.WorkflowSliceR\x06slices\"\xc7\x01\n" +
+	"\rWorkflowSlice\x12&\n" +
+	"\x0fstart_unix_nano\x18\x01 \x01(\x03R\rstartUnixNano\x12\x1a\n" +
+	"\bmessages\x18\x02 \x01(\x04R\bmessages\x12\x16\n" +
+	"\x06failed\x18\x03 \x01(\x04R\x06failed\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x1f\n" +
+	"\vtotal_nanos\x18\x05 \x01(\x03R\n" +
+	"totalNanos\x12#\n" +
+	"\rlongest_nanos\x18\x06 \x01(\x03R\flongestNanos\"\xd7\x01\n" +
 	"\fPluginStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -2104,7 +2208,7 @@ func file_understudy_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_understudy_control_v1_control_proto_rawDescData
 }
 
-var file_understudy_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_understudy_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_understudy_control_v1_control_proto_goTypes = []any{
 	(*FailedMessage)(nil),            // 0: understudy.control.v1.FailedMessage
 	(*ListFailedRequest)(nil),        // 1: understudy.control.v1.ListFailedRequest
@@ -2128,55 +2232,57 @@ var file_understudy_control_v1_control_proto_goTypes = []any{
 	(*ChangeMembersResponse)(nil),    // 19: understudy.control.v1.ChangeMembersResponse
 	(*StatusRequest)(nil),            // 20: understudy.control.v1.StatusRequest
 	(*WorkflowStatus)(nil),           // 21: understudy.control.v1.WorkflowStatus
-	(*PluginStatus)(nil),             // 22: understudy.control.v1.PluginStatus
-	(*ProgramStatus)(nil),            // 23: understudy.control.v1.ProgramStatus
-	(*StatusResponse)(nil),           // 24: understudy.control.v1.StatusResponse
-	nil,                              // 25: understudy.control.v1.FailedPart.MetadataEntry
-	(*v1.Term)(nil),                  // 26: understudy.cluster.v1.Term
-	(v11.Role)(0),                    // 27: understudy.failover.v1.Role
-	(*v11.StatusResponse)(nil),       // 28: understudy.failover.v1.StatusResponse
-	(*v12.StatusResponse)(nil),       // 29: understudy.cachesync.v1.StatusResponse
+	(*WorkflowSlice)(nil),            // 22: understudy.control.v1.WorkflowSlice
+	(*PluginStatus)(nil),             // 23: understudy.control.v1.PluginStatus
+	(*ProgramStatus)(nil),            // 24: understudy.control.v1.ProgramStatus
+	(*StatusResponse)(nil),           // 25: understudy.control.v1.StatusResponse
+	nil,                              // 26: understudy.control.v1.FailedPart.MetadataEntry
+	(*v1.Term)(nil),                  // 27: understudy.cluster.v1.Term
+	(v11.Role)(0),                    // 28: understudy.failover.v1.Role
+	(*v11.StatusResponse)(nil),       // 29: understudy.failover.v1.StatusResponse
+	(*v12.StatusResponse)(nil),       // 30: understudy.cachesync.v1.StatusResponse
 }
 var file_understudy_control_v1_control_proto_depIdxs = []int32{
 	0,  // 0: understudy.control.v1.ListFailedResponse.messages:type_name -> understudy.control.v1.FailedMessage
-	25, // 1: understudy.control.v1.FailedPart.metadata:type_name -> understudy.control.v1.FailedPart.MetadataEntry
+	26, // 1: understudy.control.v1.FailedPart.metadata:type_name -> understudy.control.v1.FailedPart.MetadataEntry
 	0,  // 2: understudy.control.v1.ShowFailedResponse.message:type_name -> understudy.control.v1.FailedMessage
 	4,  // 3: understudy.control.v1.ShowFailedResponse.parts:type_name -> understudy.control.v1.FailedPart
 	21, // 4: understudy.control.v1.ControlWorkflowsResponse.workflows:type_name -> understudy.control.v1.WorkflowStatus
-	26, // 5: understudy.control.v1.HandoverResponse.term:type_name -> understudy.cluster.v1.Term
-	26, // 6: understudy.control.v1.HandoverResponse.new_term:type_name -> understudy.cluster.v1.Term
-	27, // 7: understudy.control.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
-	26, // 8: understudy.control.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
-	21, // 9: understudy.control.v1.StatusResponse.workflows:type_name -> understudy.control.v1.WorkflowStatus
-	22, // 10: understudy.control.v1.StatusResponse.plugins:type_name -> understudy.control.v1.PluginStatus
-	28, // 11: understudy.control.v1.StatusResponse.election:type_name -> understudy.failover.v1.StatusResponse
-	29, // 12: understudy.control.v1.StatusResponse.mirror:type_name -> understudy.cachesync.v1.StatusResponse
-	23, // 13: understudy.control.v1.StatusResponse.program:type_name -> understudy.control.v1.ProgramStatus
-	20, // 14: understudy.control.v1.ControlService.Status:input_type -> understudy.control.v1.StatusRequest
-	14, // 15: understudy.control.v1.ControlService.Handover:input_type -> understudy.control.v1.HandoverRequest
-	16, // 16: understudy.control.v1.ControlService.Pause:input_type -> understudy.control.v1.PauseRequest
-	18, // 17: understudy.control.v1.ControlService.ChangeMembers:input_type -> understudy.control.v1.ChangeMembersRequest
-	1,  // 18: understudy.control.v1.ControlService.ListFailed:input_type -> understudy.control.v1.ListFailedRequest
-	3,  // 19: understudy.control.v1.ControlService.ShowFailed:input_type -> understudy.control.v1.ShowFailedRequest
-	6,  // 20: understudy.control.v1.ControlService.RetryFailed:input_type -> understudy.control.v1.RetryFailedRequest
-	8,  // 21: understudy.control.v1.ControlService.DropFailed:input_type -> understudy.control.v1.DropFailedRequest
-	10, // 22: understudy.control.v1.ControlService.ControlWorkflows:input_type -> understudy.control.v1.ControlWorkflowsRequest
-	12, // 23: understudy.control.v1.ControlService.Reload:input_type -> understudy.control.v1.ReloadRequest
-	24, // 24: understudy.control.v1.ControlService.Status:output_type -> understudy.control.v1.StatusResponse
-	15, // 25: understudy.control.v1.ControlService.Handover:output_type -> understudy.control.v1.HandoverResponse
-	17, // 26: understudy.control.v1.ControlService.Pause:output_type -> understudy.control.v1.PauseResponse
-	19, // 27: understudy.control.v1.ControlService.ChangeMembers:output_type -> understudy.control.v1.ChangeMembersResponse
-	2,  // 28: understudy.control.v1.ControlService.ListFailed:output_type -> understudy.control.v1.ListFailedResponse
-	5,  // 29: understudy.control.v1.ControlService.ShowFailed:output_type -> understudy.control.v1.ShowFailedResponse
-	7,  // 30: understudy.control.v1.ControlService.RetryFailed:output_type -> understudy.control.v1.RetryFailedResponse
-	9,  // 31: understudy.control.v1.ControlService.DropFailed:output_type -> understudy.control.v1.DropFailedResponse
-	11, // 32: understudy.control.v1.ControlService.ControlWorkflows:output_type -> understudy.control.v1.ControlWorkflowsResponse
-	13, // 33: understudy.control.v1.ControlService.Reload:output_type -> understudy.control.v1.ReloadResponse
-	24, // [24:34] is the sub-list for method output_type
-	14, // [14:24] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	27, // 5: understudy.control.v1.HandoverResponse.term:type_name -> understudy.cluster.v1.Term
+	27, // 6: understudy.control.v1.HandoverResponse.new_term:type_name -> understudy.cluster.v1.Term
+	22, // 7: understudy.control.v1.WorkflowStatus.slices:type_name -> understudy.control.v1.WorkflowSlice
+	28, // 8: understudy.control.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
+	27, // 9: understudy.control.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
+	21, // 10: understudy.control.v1.StatusResponse.workflows:type_name -> understudy.control.v1.WorkflowStatus
+	23, // 11: understudy.control.v1.StatusResponse.plugins:type_name -> understudy.control.v1.PluginStatus
+	29, // 12: understudy.control.v1.StatusResponse.election:type_name -> understudy.failover.v1.StatusResponse
+	30, // 13: understudy.control.v1.StatusResponse.mirror:type_name -> understudy.cachesync.v1.StatusResponse
+	24, // 14: understudy.control.v1.StatusResponse.program:type_name -> understudy.control.v1.ProgramStatus
+	20, // 15: understudy.control.v1.ControlService.Status:input_type -> understudy.control.v1.StatusRequest
+	14, // 16: understudy.control.v1.ControlService.Handover:input_type -> understudy.control.v1.HandoverRequest
+	16, // 17: understudy.control.v1.ControlService.Pause:input_type -> understudy.control.v1.PauseRequest
+	18, // 18: understudy.control.v1.ControlService.ChangeMembers:input_type -> understudy.control.v1.ChangeMembersRequest
+	1,  // 19: understudy.control.v1.ControlService.ListFailed:input_type -> understudy.control.v1.ListFailedRequest
+	3,  // 20: understudy.control.v1.ControlService.ShowFailed:input_type -> understudy.control.v1.ShowFailedRequest
+	6,  // 21: understudy.control.v1.ControlService.RetryFailed:input_type -> understudy.control.v1.RetryFailedRequest
+	8,  // 22: understudy.control.v1.ControlService.DropFailed:input_type -> understudy.control.v1.DropFailedRequest
+	10, // 23: understudy.control.v1.ControlService.ControlWorkflows:input_type -> understudy.control.v1.ControlWorkflowsRequest
+	12, // 24: understudy.control.v1.ControlService.Reload:input_type -> understudy.control.v1.ReloadRequest
+	25, // 25: understudy.control.v1.ControlService.Status:output_type -> understudy.control.v1.StatusResponse
+	15, // 26: understudy.control.v1.ControlService.Handover:output_type -> understudy.control.v1.HandoverResponse
+	17, // 27: understudy.control.v1.ControlService.Pause:output_type -> understudy.control.v1.PauseResponse
+	19, // 28: understudy.control.v1.ControlService.ChangeMembers:output_type -> understudy.control.v1.ChangeMembersResponse
+	2,  // 29: understudy.control.v1.ControlService.ListFailed:output_type -> understudy.control.v1.ListFailedResponse
+	5,  // 30: understudy.control.v1.ControlService.ShowFailed:output_type -> understudy.control.v1.ShowFailedResponse
+	7,  // 31: understudy.control.v1.ControlService.RetryFailed:output_type -> understudy.control.v1.RetryFailedResponse
+	9,  // 32: understudy.control.v1.ControlService.DropFailed:output_type -> understudy.control.v1.DropFailedResponse
+	11, // 33: understudy.control.v1.ControlService.ControlWorkflows:output_type -> understudy.control.v1.ControlWorkflowsResponse
+	13, // 34: understudy.control.v1.ControlService.Reload:output_type -> understudy.control.v1.ReloadResponse
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_understudy_control_v1_control_proto_init() }
@@ -2190,7 +2296,7 @@ func file_understudy_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_control_v1_control_proto_rawDesc), len(file_understudy_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
