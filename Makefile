@@ -11,6 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 BUF_VERSION                := v1.75.0
 PROTOC_GEN_GO_VERSION      := v1.36.12
 PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
+PROTOC_GEN_VTPROTO_VERSION := v0.6.1-0.20240319094008-0393e58bdf10
 GOLANGCI_LINT_VERSION      := v2.15.0
 
 # Binaries carry their version and nothing of the machine that built them.
@@ -25,6 +26,7 @@ TOOLS              := $(CURDIR)/.tools
 BUF                := $(TOOLS)/buf-$(BUF_VERSION)/buf
 PROTOC_GEN_GO      := $(TOOLS)/protoc-gen-go-$(PROTOC_GEN_GO_VERSION)/protoc-gen-go
 PROTOC_GEN_GO_GRPC := $(TOOLS)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)/protoc-gen-go-grpc
+PROTOC_GEN_VTPROTO := $(TOOLS)/protoc-gen-go-vtproto-$(PROTOC_GEN_VTPROTO_VERSION)/protoc-gen-go-vtproto
 GOLANGCI_LINT      := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 # Packages with whole-system tests; they want the machine for themselves and come after the others.
@@ -95,8 +97,10 @@ lint: $(GOLANGCI_LINT) $(BUF) ## go vet, golangci-lint, buf lint
 	$(BUF) lint
 
 .PHONY: proto
-proto: $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) ## generate proto/gen anew
+proto: $(BUF) $(PROTOC_GEN_GO) $(PROTOC_GEN_GO_GRPC) $(PROTOC_GEN_VTPROTO) ## generate proto/gen anew
 	cd proto && PATH="$(dir $(PROTOC_GEN_GO)):$(dir $(PROTOC_GEN_GO_GRPC)):$$PATH" $(BUF) generate --template buf.gen.yaml ..
+	cd proto && PATH="$(dir $(PROTOC_GEN_VTPROTO)):$$PATH" $(BUF) generate --template buf.gen.datagram.yaml \
+	  --path understudy/failover/v1/datagram.proto --path understudy/failover/v1/liveness.proto --path understudy/cluster/v1 ..
 
 .PHONY: check
 check: ## everything that CI runs
@@ -110,6 +114,8 @@ $(BUF):
 	GOBIN=$(@D) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 $(PROTOC_GEN_GO):
 	GOBIN=$(@D) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
+$(PROTOC_GEN_VTPROTO):
+	GOBIN=$(@D) go install github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto@$(PROTOC_GEN_VTPROTO_VERSION)
 $(PROTOC_GEN_GO_GRPC):
 	GOBIN=$(@D) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC_VERSION)
 $(GOLANGCI_LINT):

@@ -19,7 +19,7 @@ var alarmTime = flag.Duration("alarm.time", 0, "for how long to look for false a
 
 // TestFalseAlarms measures which delay is safe: three healthy nodes on the loopback interface for each delay, while
 // every core is kept busy. Any takeover, and any claim, is a false alarm. It is no test of right or wrong and runs only
-// when asked: go test -run FalseAlarms -alarm.time=10m -v ./failover
+// when asked: go test ./failover -run FalseAlarms -v -alarm.time=10m
 func TestFalseAlarms(t *testing.T) {
 	if *alarmTime == 0 {
 		t.Skip("give -alarm.time to measure")

@@ -12,7 +12,7 @@ import (
 // Pause says to the whole cluster that nobody may be promoted, or ends that. Nodes that are not heard at the moment
 // learn of it when they are. It survives restarts.
 func (n *Node) Pause(ctx context.Context, on bool) error {
-	return n.do(ctx, func() { n.step(election.SetPause{At: n.clock(), On: on}) })
+	return n.front.Do(ctx, func() { n.step(election.SetPause{At: n.clock(), On: on}) })
 }
 
 // ChangeMembers removes a voter, adds one, or does both in this order, and returns the list of voters when a majority
@@ -34,7 +34,7 @@ func (n *Node) ChangeMembers(ctx context.Context, remove, add string) ([]string,
 		}
 	}
 	var voters []string
-	err := n.do(ctx, func() { voters = n.machine.Voters().IDs })
+	err := n.front.Do(ctx, func() { voters = n.machine.Voters().IDs })
 	return voters, err
 }
 
@@ -53,7 +53,7 @@ func (n *Node) changeMember(ctx context.Context, change election.ChangeMembers) 
 	}
 	for tries := 0; ; tries++ {
 		var underWay, leads bool
-		err := n.do(ctx, func() {
+		err := n.front.Do(ctx, func() {
 			if !begun {
 				change.At = n.clock()
 				n.step(change)
@@ -77,7 +77,7 @@ func (n *Node) changeMember(ctx context.Context, change election.ChangeMembers) 
 		}
 		select {
 		case <-retry.C:
-		case <-n.done:
+		case <-n.front.Done():
 			return ErrStopped
 		case <-ctx.Done():
 			return late()

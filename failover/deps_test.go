@@ -17,7 +17,6 @@ var (
 		"election": nil,
 		"wire": {
 			"golang.org/x/crypto/chacha20poly1305",
-			"google.golang.org/protobuf/encoding/protowire",
 			"google.golang.org/protobuf/proto",
 			"github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1",
 			"github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1",

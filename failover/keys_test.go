@@ -58,3 +58,44 @@ func TestReplayedDatagram(t *testing.T) {
 		}
 	})
 }
+
+// TestRecordingOfAnEarlierLife: it is known for what it is even by a node that was started after it, and has not heard
+// its sender since.
+func TestRecordingOfAnEarlierLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := memnet.New(1)
+		attacker, err := network.Join("attacker")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer attacker.Close()
+		storeA, storeB := &memoryStore{}, &memoryStore{}
+		a := joinSet(t, network, "a", storeA, &lines{}, nil, withKeys(1))
+		pass(2 * delay)
+		recording := (<-attacker.Packets()).Data // Of a, which is alone.
+		stop := func(m *member) {
+			if err := m.stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop(a)
+		b := joinSet(t, network, "b", storeB, &lines{}, nil, withKeys(1))
+		a = joinSet(t, network, "a", storeA, &lines{}, nil, withKeys(1))
+		pass(2 * delay)
+		stop(a)
+		stop(b)
+		b = joinSet(t, network, "b", storeB, &lines{}, nil, withKeys(1))
+		pass(delay)
+		if err := attacker.Send(recording); err != nil {
+			t.Fatal(err)
+		}
+		pass(delay)
+		status, err := b.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status.Dropped["old-boot"] != 1 || status.Received != 0 {
+			t.Errorf("dropped %v, received %d", status.Dropped, status.Received)
+		}
+	})
+}

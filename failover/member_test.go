@@ -200,6 +200,13 @@ func (s *memoryStore) SaveNodes(nodes []string) error {
 	return nil
 }
 
+func (s *memoryStore) SaveBoots(boots map[string]uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved.Boots = boots
+	return nil
+}
+
 func (s *memoryStore) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -59,7 +59,7 @@ func toDatagram(cluster string, msg election.Message) *failoverv1.Datagram {
 		}}
 	case election.Resignation:
 		d.Body = &failoverv1.Datagram_Resign{Resign: &failoverv1.Resign{
-			Term: toTerm(body.Term), Sequence: body.Sequence, Successor: body.Successor,
+			Term: toTerm(body.Term), Sequence: body.Sequence, Successor: body.Successor, SupersededBy: toTerm(body.SupersededBy),
 		}}
 	case election.Ack:
 		d.Body = &failoverv1.Datagram_Ack{Ack: &failoverv1.Ack{
@@ -113,7 +113,10 @@ func fromDatagram(d *failoverv1.Datagram) election.Message {
 		msg.Body = election.Answer{Claim: fromTerm(b.GetClaim()), Verdict: fromVerdict(b.GetVerdict()), Vote: b.GetVote(), Highest: b.GetHighest()}
 	case *failoverv1.Datagram_Resign:
 		b := body.Resign
-		msg.Body = election.Resignation{Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Successor: b.GetSuccessor()}
+		msg.Body = election.Resignation{
+			Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Successor: b.GetSuccessor(),
+			SupersededBy: fromTerm(b.GetSupersededBy()),
+		}
 	case *failoverv1.Datagram_Ack:
 		b := body.Ack
 		msg.Body = election.Ack{Term: fromTerm(b.GetTerm()), Sequence: b.GetSequence(), Voters: fromStamp(b.GetVoters())}

@@ -3,18 +3,14 @@ package failover
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/failover/election"
 	"github.com/understudy-ha/understudy/failover/wire"
+	failoverv1 "github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1"
 )
-
-// ErrStopped is returned by calls to a Node whose Run has ended.
-var ErrStopped = errors.New("the failover node has stopped")
 
 // State is what the election says of this node.
 type State struct {
@@ -78,13 +74,7 @@ type Node struct {
 	saved     Saved
 	watcher   *watcher // nil without evidence
 
-	running atomic.Bool
-	calls   chan func()
-	done    chan struct{}
-
-	mu      sync.Mutex // guards state and changed
-	state   State
-	changed chan struct{}
+	front *Front
 
 	// The rest belongs to the goroutine of Run.
 	machine        *election.Machine
@@ -92,7 +82,7 @@ type Node struct {
 	watched        election.Watch
 	sent, received uint64
 	dropped        map[string]uint64
-	quiet          quiet
+	quiet          Quiet
 }
 
 // NewNode reads what was saved and prepares a node; nothing runs before Run. The transport stays its opener's,
@@ -117,12 +107,10 @@ func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clo
 	}
 	n := &Node{
 		cfg: cfg, transport: transport, store: store, log: log, clock: clock, codec: codec, saved: saved,
-		calls: make(chan func()), done: make(chan struct{}),
-		state: State{Role: election.Starting, Reason: "not running yet"}, changed: make(chan struct{}),
-		dropped: make(map[string]uint64),
+		front: NewFront("failover node"), dropped: make(map[string]uint64),
 	}
 	if codec.Sealed() {
-		n.replay = wire.NewReplay(nil)
+		n.replay = wire.NewReplay(saved.Boots)
 	}
 	if cfg.Evidence {
 		n.watcher = newWatcher(cfg, dial, clock, log)
@@ -139,14 +127,14 @@ func NewNode(cfg Config, transport Transport, store Store, log *slog.Logger, clo
 // Run takes part in the election until ctx ends, and returns nil then. A master that just ends is missed after
 // delay × retries: resign first. The error says why the node could not go on. Run is called once.
 func (n *Node) Run(ctx context.Context) error {
-	if n.running.Swap(true) {
-		return errors.New("failover node: Run was called twice")
+	if err := n.front.Begin(); err != nil {
+		return err
 	}
-	defer close(n.done)
+	defer n.front.End()
 	// Later than any earlier start, even if somebody has set the clock back meanwhile.
 	boot := max(n.saved.Boot+1, uint64(max(time.Now().UnixNano(), 1)))
 	if err := n.store.SaveTerm(n.saved.Term, boot); err != nil {
-		n.publish(State{Role: election.Standby, Reason: "stopped: " + err.Error()})
+		n.front.Publish(State{Role: election.Standby, Reason: "stopped: " + err.Error()})
 		return err
 	}
 	n.saved.Boot = boot
@@ -165,7 +153,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.log.Info("Failover Manager has started", "node", n.cfg.NodeID, "cluster", n.cfg.Cluster)
 
 	err := n.loop(ctx)
-	n.publish(State{Role: election.Standby, Reason: "the node has stopped"})
+	n.front.Publish(State{Role: election.Standby, Reason: "the node has stopped"})
 	return err
 }
 
@@ -194,7 +182,7 @@ func (n *Node) loop(ctx context.Context) error {
 			n.receive(packet)
 		case evidence := <-gone:
 			n.step(evidence)
-		case call := <-n.calls:
+		case call := <-n.front.Calls():
 			call()
 		case <-timer.C:
 			n.step(election.Tick{At: n.clock()})
@@ -204,8 +192,8 @@ func (n *Node) loop(ctx context.Context) error {
 
 func (n *Node) receive(packet Packet) {
 	datagram, err := n.codec.Decode(packet.Data)
-	if err == nil && n.replay != nil {
-		_, err = n.replay.Admit(datagram.GetNodeId(), datagram.GetBootId(), datagram.GetSequence())
+	if err == nil {
+		err = n.admit(datagram)
 	}
 	if err != nil {
 		cause := wire.CauseOf(err)
@@ -221,11 +209,25 @@ func (n *Node) receive(packet Packet) {
 	n.step(election.Received{At: n.clock() - max(time.Since(packet.Received), 0), Message: msg})
 }
 
+// admit sees that a datagram is no recording. Who has no keys cannot tell.
+func (n *Node) admit(datagram *failoverv1.Datagram) error {
+	if n.replay == nil {
+		return nil
+	}
+	fresh, err := n.replay.Admit(datagram.GetNodeId(), datagram.GetBootId(), datagram.GetSequence())
+	if fresh {
+		if err := n.store.SaveBoots(n.replay.Boots()); err != nil && n.quiet.First("save boots", n.clock()) {
+			n.log.Warn("that a node has been started could not be saved: after a restart of this one recordings of its earlier life may be believed for a while", "error", err)
+		}
+	}
+	return err
+}
+
 // step gives the machine an event and does what it says.
 func (n *Node) step(event election.Event) {
 	for _, action := range n.machine.Step(event) {
 		if err := n.execute(action); err != nil {
-			if n.quiet.first("save", n.clock()) {
+			if n.quiet.First("save", n.clock()) {
 				n.log.Error("the election's term or vote could not be saved; this node does not stand for election until it can", "error", err)
 			}
 			n.step(election.SaveFailed{At: n.clock(), Reason: err.Error()})
@@ -282,37 +284,21 @@ func (n *Node) execute(action election.Action) error {
 // publishMachine makes the machine's state known if it has changed.
 func (n *Node) publishMachine() {
 	s := n.machine.State()
-	n.publish(State{
+	n.front.Publish(State{
 		Role: s.Role, Term: s.Term, Leader: s.Leader, Reason: s.Reason,
 		Valid: max(s.Lease-n.reportedAt, 0), Takeover: s.Takeover, Handover: s.Handover,
 	})
 }
 
-func (n *Node) publish(state State) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	before := n.state
-	n.state = state
-	before.Valid, state.Valid = 0, 0 // Renewed all the time: that is no change of role.
-	if before != state {
-		close(n.changed)
-		n.changed = make(chan struct{})
-	}
-}
-
 // State returns the state and a channel that is closed at its next change, renewals of Valid excepted. The
 // state is a level: a slow caller may miss steps, but never the last.
-func (n *Node) State() (State, <-chan struct{}) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.state, n.changed
-}
+func (n *Node) State() (State, <-chan struct{}) { return n.front.State() }
 
 // Report tells how the host is, at least once per delay, and returns the state after it. That the answer comes
 // shows that this node's loop is alive.
 func (n *Node) Report(ctx context.Context, host election.Host) (State, error) {
 	var state State
-	err := n.do(ctx, func() {
+	err := n.front.Do(ctx, func() {
 		n.reportedAt = n.clock()
 		n.step(election.HostChanged{At: n.reportedAt, Host: host})
 		state, _ = n.State()
@@ -323,19 +309,19 @@ func (n *Node) Report(ctx context.Context, host election.Host) (State, error) {
 // HostLost tells that the host has gone, or has broken with this process. Nothing is vouched for until it reports
 // again: what it does is not known any more.
 func (n *Node) HostLost(ctx context.Context) error {
-	return n.do(ctx, func() { n.step(election.HostLost{At: n.clock()}) })
+	return n.front.Do(ctx, func() { n.step(election.HostLost{At: n.clock()}) })
 }
 
 // Resign gives up a term, and tells the others before it returns. The host's gate must be shut and its work at
 // rest. To resign a term that is not held is no error. successor is who shall lead next, if not empty.
 func (n *Node) Resign(ctx context.Context, term election.Term, successor string) error {
-	return n.do(ctx, func() { n.step(election.Resign{At: n.clock(), Term: term, Successor: successor}) })
+	return n.front.Do(ctx, func() { n.step(election.Resign{At: n.clock(), Term: term, Successor: successor}) })
 }
 
 // Status returns what is known at this moment.
 func (n *Node) Status(ctx context.Context) (Status, error) {
 	var status Status
-	err := n.do(ctx, func() {
+	err := n.front.Do(ctx, func() {
 		now := n.clock()
 		n.step(election.Tick{At: now})
 		status = Status{
@@ -365,33 +351,5 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	return status, err
 }
 
-// do runs a call on the goroutine of Run, which owns the machine, and waits for its end.
-func (n *Node) do(ctx context.Context, call func()) error {
-	finished := make(chan struct{})
-	select {
-	case n.calls <- func() { defer close(finished); call() }:
-		<-finished // The loop has taken it and does not wait for anybody.
-		return nil
-	case <-n.done:
-		return ErrStopped
-	case <-ctx.Done():
-		return fmt.Errorf("failover node: %w", context.Cause(ctx))
-	}
-}
-
 // AwaitMaster returns nil as soon as this node is the master, else the error of ctx, or ErrStopped.
-func (n *Node) AwaitMaster(ctx context.Context) error {
-	for {
-		state, changed := n.State()
-		if state.Role == election.Master {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-n.done:
-			return ErrStopped
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
+func (n *Node) AwaitMaster(ctx context.Context) error { return n.front.AwaitMaster(ctx) }

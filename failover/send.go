@@ -43,11 +43,11 @@ func (n *Node) send(s election.Send) {
 	}
 	if err == nil {
 		n.sent++
-		n.quiet.end("send")
+		n.quiet.End("send")
 		return
 	}
 	n.dropped["send-failed"]++
-	if n.quiet.first("send", n.clock()) {
+	if n.quiet.First("send", n.clock()) {
 		n.log.Warn("datagrams cannot be sent, other nodes do not hear this one", "peer", s.To, "error", err)
 	}
 }

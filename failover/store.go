@@ -25,6 +25,8 @@ type Store interface {
 	SavePause(pause election.Pause) error
 	// SaveNodes keeps the ids of the other nodes.
 	SaveNodes(nodes []string) error
+	// SaveBoots keeps the last known boot of each node, so that no recording of an earlier life is believed after a restart.
+	SaveBoots(boots map[string]uint64) error
 }
 
 // Saved is what a Store holds.
@@ -32,11 +34,13 @@ type Saved struct {
 	// Term is the highest number that this node has ever claimed, Boot that of its last start.
 	Term, Boot uint64
 	Nodes      []string
-	Vote       election.Vote
-	Pause      election.Pause
+	// Boots are the last known lives of the nodes; kept only if datagrams are sealed.
+	Boots map[string]uint64
+	Vote  election.Vote
+	Pause election.Pause
 }
 
-// FileStore is a Store in a folder: the files "term", "vote", "pause" and "nodes".
+// FileStore is a Store in a folder: the files "term", "vote", "pause", "nodes" and "boots".
 type FileStore struct{ folder string }
 
 // OpenFileStore makes the folder if it does not exist.
@@ -51,7 +55,8 @@ const termFormat = "understudy term %d boot %d\n"
 
 // Load reads the files. A term file that cannot be understood is an error, because a node that goes on
 // without its term could use one twice; so is a vote file, because a voter that has forgotten its promises could
-// break one; and a pause file, because somebody has relied on it. A nodes file that cannot is only a loss of speed, and is ignored.
+// break one; a pause file, because somebody has relied on it; and a boots file, because without it recordings of old lives
+// would be believed. A nodes file that cannot is only a loss of speed, and is ignored.
 func (s *FileStore) Load() (Saved, error) {
 	var saved Saved
 	path := s.path("term")
@@ -73,6 +78,10 @@ func (s *FileStore) Load() (Saved, error) {
 		return Saved{}, err
 	}
 	if err := s.loadJSON("pause", &saved.Pause, "delete it if promotions are not to be paused"); err != nil {
+		return Saved{}, err
+	}
+	if err := s.loadJSON("boots", &saved.Boots, "delete it; recordings of the earlier lives of other nodes are then"+
+		" believed until the nodes themselves are heard"); err != nil {
 		return Saved{}, err
 	}
 	if data, err := os.ReadFile(s.path("nodes")); err == nil {
@@ -111,6 +120,9 @@ func (s *FileStore) SavePause(pause election.Pause) error { return s.saveJSON("p
 
 // SaveNodes writes the nodes file.
 func (s *FileStore) SaveNodes(nodes []string) error { return s.saveJSON("nodes", nodes) }
+
+// SaveBoots writes the boots file.
+func (s *FileStore) SaveBoots(boots map[string]uint64) error { return s.saveJSON("boots", boots) }
 
 func (s *FileStore) saveJSON(name string, value any) error {
 	data, err := json.Marshal(value)

@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,12 +27,16 @@ func TestFileStore(t *testing.T) {
 	if err := store.SaveNodes([]string{"orders-2", "orders 3"}); err != nil {
 		t.Fatal(err)
 	}
+	boots := map[string]uint64{"orders-2": 1763900000000000003, "orders 3": 1<<64 - 1}
+	if err := store.SaveBoots(boots); err != nil {
+		t.Fatal(err)
+	}
 	saved, err = openStore(t, folder).Load()
-	if err != nil || saved.Term != 2 || saved.Boot != 1763900000000000002 || !slices.Equal(saved.Nodes, []string{"orders-2", "orders 3"}) {
+	if err != nil || !maps.Equal(saved.Boots, boots) || saved.Term != 2 || saved.Boot != 1763900000000000002 || !slices.Equal(saved.Nodes, []string{"orders-2", "orders 3"}) {
 		t.Errorf("loaded %+v, %v", saved, err)
 	}
 	entries, err := os.ReadDir(folder)
-	if err != nil || len(entries) != 2 {
+	if err != nil || len(entries) != 3 {
 		t.Errorf("the folder holds %v, %v", entries, err)
 	}
 }

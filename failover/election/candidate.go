@@ -111,8 +111,11 @@ func (m *Machine) claimAt() time.Duration {
 	return m.claimFrom + time.Duration(m.position())*m.cfg.Stagger()
 }
 
+// yields reports whether the others have precedence because this node has resigned.
+func (m *Machine) yields() bool { return m.now < m.yieldUntil && !m.named(m.cfg.ID) }
+
 func (m *Machine) mayClaim(slack time.Duration) bool {
-	return m.now >= max(m.notBefore, m.held.until) && !m.awaits() && m.canLead() && m.suspicion(slack) != trusting &&
+	return m.now >= max(m.notBefore, m.held.until) && !m.yields() && !m.awaits() && m.canLead() && m.suspicion(slack) != trusting &&
 		(!m.quorum() || m.unreachable() == "")
 }
 

@@ -33,6 +33,8 @@ type Host struct {
 	Mirror           Position
 	InSync           bool
 	Liveness         Liveness
+	// Later is a later term than its own that the host's mirror has heard of; zero if none.
+	Later Term
 }
 
 // HostLost says that the host has gone, or has broken with this process: nothing is vouched for until it reports

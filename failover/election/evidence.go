@@ -61,7 +61,7 @@ func (m *Machine) reconsider() {
 	if m.quorum() && (!m.votes() || !m.mayGrant(c) || m.suspicion(0) == trusting) {
 		return
 	}
-	if m.now >= m.notBefore && m.canLead() && !m.named(c.Term.Node) && m.standing().Compare(c.Standing) > 0 &&
+	if m.now >= m.notBefore && !m.yields() && m.canLead() && !m.named(c.Term.Node) && m.standing().Compare(c.Standing) > 0 &&
 		(!m.quorum() || m.unreachable() == "") {
 		m.becomeCandidate("a better one than that of " + c.Term.Node)
 		return

@@ -107,7 +107,9 @@ type Machine struct {
 	nextPresence time.Duration
 	claimFrom    time.Duration
 	notBefore    time.Duration
-	held         held
+	// yieldUntil gives the others precedence after this node has resigned; whom the last master has named need not yield.
+	yieldUntil time.Duration
+	held       held
 
 	claim claim
 
@@ -159,7 +161,7 @@ const never = time.Duration(-1 << 62)
 func New(cfg Config) *Machine {
 	m := &Machine{
 		cfg: cfg, now: cfg.Start, role: Starting, since: cfg.Start, reason: "started",
-		highest: cfg.Term, saved: cfg.Term, hostAt: never, twinAt: never, claimFrom: never, beatAt: never,
+		highest: cfg.Term, saved: cfg.Term, hostAt: never, twinAt: never, yieldUntil: never, claimFrom: never, beatAt: never,
 		peers: make(map[string]*peer), known: make(map[string]bool),
 		nextPresence: cfg.Start, notBefore: cfg.Start + cfg.Delay,
 		vote: cfg.Vote, voteSaved: true, pause: cfg.Pause, confirmed: never, acks: make(map[string]confirmation),
@@ -232,6 +234,7 @@ func (m *Machine) Next() time.Duration {
 		wake(m.nextPresence)
 		wake(m.claimAt())
 		wake(m.notBefore)
+		wake(m.yieldUntil)
 		wake(m.held.until)
 		wake(m.suspectAt())
 		wake(m.successor.until)
@@ -293,7 +296,7 @@ func (m *Machine) hostChanged(host Host) {
 	m.highest = max(m.highest, host.Mirror.Term.Number)
 	if m.role != Master && !m.lost.IsZero() && host.AtRest && !host.GateOpen {
 		m.end(m.lost, m.beats+1)
-		m.send(Resignation{Term: m.lost, Sequence: m.beats + 1})
+		m.send(m.resignation(m.lost, m.beats+1, ""))
 		m.lost = Term{}
 	}
 }

@@ -103,8 +103,20 @@ func (m *Machine) stepDown(reason, successor string) {
 	m.leader = leader{term: term, sequence: last, at: m.now, direct: m.now}
 	m.ended, m.endedAt = term, last
 	m.name(successor)
-	m.notBefore = m.now + m.cfg.Suspicion()
+	m.yieldUntil = m.now + m.cfg.Suspicion()
+	word := m.resignation(term, last, successor)
 	for range 3 {
-		m.send(Resignation{Term: term, Sequence: last, Successor: successor})
+		m.send(word)
 	}
+	m.observe(m.now, word.SupersededBy, 0, false)
+}
+
+// resignation is the word that ends a term. Where the host knows of a later term it says so: whoever has not heard its
+// master yet must not take the end of this one for a vacancy.
+func (m *Machine) resignation(term Term, sequence uint64, successor string) Resignation {
+	r := Resignation{Term: term, Sequence: sequence, Successor: successor}
+	if m.host.Later.Compare(term) > 0 {
+		r.SupersededBy = m.host.Later
+	}
+	return r
 }

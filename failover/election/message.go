@@ -152,6 +152,8 @@ type Resignation struct {
 	Sequence uint64
 	// Successor is who shall lead next; empty if that is left to the order.
 	Successor string
+	// SupersededBy is a later term that the sender knows of: somebody leads in it already. Zero if none.
+	SupersededBy Term
 }
 
 // Ack is a voter's answer to a heartbeat, to the master alone.
@@ -199,6 +201,9 @@ func (r Resignation) String() string {
 	text := fmt.Sprintf("resign %v/%d", r.Term, r.Sequence)
 	if r.Successor != "" {
 		text += " to " + r.Successor
+	}
+	if !r.SupersededBy.IsZero() {
+		text += ", superseded by " + r.SupersededBy.String()
 	}
 	return text
 }

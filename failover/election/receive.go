@@ -28,6 +28,10 @@ func (m *Machine) receive(at time.Duration, msg Message) {
 			m.name(resignation.Successor)
 		}
 		m.end(resignation.Term, resignation.Sequence)
+		if by := resignation.SupersededBy; by.Compare(resignation.Term) > 0 {
+			m.observe(at, by, 0, false)
+		}
+		m.observe(at-max(msg.About.Heard.Age, 0), msg.About.Heard.Term, msg.About.Heard.Sequence, false)
 		return
 	}
 	if ack, ok := msg.Body.(Ack); ok {

@@ -26,6 +26,7 @@ var rewrite = flag.Bool("rewrite", false, "write the scenarios' traces anew: onl
 //	run 1s                 let time pass; presences and heartbeats that nobody waits for are left out of the
 //	                       trace, unless "verbose" follows
 //	host a [lead=no] [gate=open|shut] [rest=no] [sync=no] [index=7] [silent=yes] [reason=text]
+//	     [later=9:b]       and the mirror has heard of a later term
 //	disk a broken|fine
 //	cut a b | heal         stop datagrams from a to b, one way; undo all cuts
 //	deaf a                 nothing reaches a that is not sent to it alone
@@ -265,6 +266,8 @@ func (p *player) setHost(n *node, options map[string]string) error {
 			n.silent = value == "yes"
 		case "reason":
 			n.host.Reason = value
+		case "later":
+			n.host.Later, err = parseTerm(value)
 		case "stops":
 			n.stopsFor, err = time.ParseDuration(value)
 		default:

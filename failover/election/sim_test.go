@@ -302,6 +302,9 @@ func (c *cluster) disturb(w world) {
 		n.diskBroken = c.random.IntN(4) == 0
 	case 12:
 		n.successor = []string{"", other.id}[c.random.IntN(2)]
+		if other.term.Compare(n.term) > 0 {
+			n.host.Later = other.term // Its mirror has heard of the other one.
+		}
 		c.resign(n)
 	case 13:
 		for _, master := range c.masters() {

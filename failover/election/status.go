@@ -54,8 +54,10 @@ func (m *Machine) Quorum() (q Quorum, ok bool) {
 // Pause returns the last word on promotions.
 func (m *Machine) Pause() Pause { return m.pause }
 
-// Order lists the live peers as they would claim if the master went now, best first.
-func (m *Machine) Order() []string { return m.order() }
+// Order lists the live peers that can lead as they would claim if the master went now, best first.
+func (m *Machine) Order() []string {
+	return slices.DeleteFunc(m.order(), func(id string) bool { return !m.peers[id].about.CanLead })
+}
 
 // Change tells what has become of the last ChangeMembers: under way, refused for a reason, or done.
 func (m *Machine) Change() (underWay bool, refusal string) {

@@ -127,11 +127,20 @@ func (c Config) checkTimes() error {
 	if least := rules.LeastPings * c.Interval; c.Timeout < least {
 		faults = append(faults, fmt.Errorf("%s: %v is too short for a ping every %v (%s): one lost ping would make a second"+
 			" primary; set it to at least %v on all members, Java's too", keyTimeout, c.Timeout, c.Interval, keyInterval, least))
+	} else if most := c.longestTimeout(); most >= least && c.Timeout > most {
+		faults = append(faults, fmt.Errorf("%s: %v is too long for a ping every %v (%s): a Java member that has just started becomes primary"+
+			" when it has heard none for %v, and clocks may differ by a twentieth of the timeout; set it to at most %v on all members",
+			keyTimeout, c.Timeout, c.Interval, keyInterval, c.Listen+c.Poll, most))
 	} else if !c.rules().Steady() {
 		faults = append(faults, fmt.Errorf("%s: %v is too long: a Java member that has just started becomes primary when it has"+
 			" heard none for %v; set it to at most 5 on all members", keyInterval, c.Interval, c.Listen+c.Poll))
 	}
 	return errors.Join(faults...)
+}
+
+// longestTimeout is the longest with which a lease is steady, as far as that depends on Java's times; see rules.Config.
+func (c Config) longestTimeout() time.Duration {
+	return 20 * (c.Listen + c.Poll - c.Interval - c.Interval/4)
 }
 
 func (c Config) checkHost() error {

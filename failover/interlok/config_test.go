@@ -18,6 +18,27 @@ func read(properties map[string]string) (interlok.Config, []string, error) {
 	return interlok.ConfigFromProperties(all)
 }
 
+// TestLease: the bootstrap counts with the same numbers, and has the same test (bootstrap/config/interlok_test.go): it
+// must not import this package.
+func TestLease(t *testing.T) {
+	for _, test := range []struct {
+		interval, timeout string
+		want              time.Duration
+	}{
+		{"3", "20", 9 * time.Second},
+		{"1", "6", 3700 * time.Millisecond},
+		{"3", "9", 5550 * time.Millisecond},
+		{"3", "125", 3750 * time.Millisecond},
+	} {
+		c, _, err := read(map[string]string{
+			"failover.ping.interval.seconds": test.interval, "failover.instance.timeout.seconds": test.timeout,
+		})
+		if err != nil || c.Lease() != test.want {
+			t.Errorf("ping %s, timeout %s: a lease of %v, %v; want %v", test.interval, test.timeout, c.Lease(), err, test.want)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	c, warnings, err := read(nil)
 	if err != nil || len(warnings) > 0 || c.Interval != 3*time.Second || c.Timeout != 20*time.Second || c.TTL != 1 ||
@@ -75,6 +96,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"failover.secondary.position: -1 is out of range", map[string]string{"failover.secondary.position": "-1"}},
 		{`failover.ping.interval.seconds: "3s" is not a whole number of seconds`, map[string]string{"failover.ping.interval.seconds": "3s"}},
 		{"failover.ping.interval.seconds: 0 is out", map[string]string{"failover.ping.interval.seconds": "0"}},
+		{"failover.instance.timeout.seconds: 2m6s is too long for a ping every 3s", map[string]string{"failover.instance.timeout.seconds": "126"}},
 		{"failover.ping.interval.seconds: 9s is too long", map[string]string{"failover.ping.interval.seconds": "9", "failover.instance.timeout.seconds": "90"}},
 		{"failover.instance.timeout.seconds: 8s is too short for a ping every 3s", map[string]string{"failover.instance.timeout.seconds": "8"}},
 		{`interval.instance.timeout.seconds: "x" is not`, map[string]string{"interval.instance.timeout.seconds": "x"}},

@@ -9,8 +9,6 @@ import (
 	"maps"
 	"net"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/understudy-ha/understudy/failover"
@@ -18,24 +16,6 @@ import (
 	"github.com/understudy-ha/understudy/failover/interlok/packet"
 	"github.com/understudy-ha/understudy/failover/interlok/rules"
 	"github.com/understudy-ha/understudy/failover/wire"
-)
-
-// Election is what failover.Node and Node have in common: all that the failover plugin needs of either.
-type Election interface {
-	Run(ctx context.Context) error
-	State() (failover.State, <-chan struct{})
-	Report(ctx context.Context, host election.Host) (failover.State, error)
-	HostLost(ctx context.Context) error
-	Resign(ctx context.Context, term election.Term, successor string) error
-	Status(ctx context.Context) (failover.Status, error)
-	AwaitMaster(ctx context.Context) error
-	Pause(ctx context.Context, on bool) error
-	ChangeMembers(ctx context.Context, remove, add string) ([]string, error)
-}
-
-var (
-	_ Election = (*Node)(nil)
-	_ Election = (*failover.Node)(nil)
 )
 
 // ErrNotSpoken is returned for what an Interlok cluster has no word for.
@@ -50,13 +30,7 @@ type Node struct {
 	clock failover.Clock
 	saved failover.Saved
 
-	running atomic.Bool
-	calls   chan func()
-	done    chan struct{}
-
-	mu      sync.Mutex // guards state and changed
-	state   failover.State
-	changed chan struct{}
+	front *failover.Front
 
 	// The rest belongs to the goroutine of Run.
 	id             packet.ID
@@ -64,7 +38,7 @@ type Node struct {
 	reportedAt     time.Duration
 	sent, received uint64
 	dropped        map[string]uint64
-	quiet          quiet
+	quiet          failover.Quiet
 }
 
 // NewNode reads what was saved and prepares a node; nothing runs before Run. The link stays its opener's, who closes it
@@ -82,9 +56,7 @@ func NewNode(cfg Config, link Link, store failover.Store, log *slog.Logger, cloc
 	}
 	return &Node{
 		cfg: cfg, link: link, store: store, log: log, clock: clock, saved: saved,
-		calls: make(chan func()), done: make(chan struct{}),
-		state:   failover.State{Role: election.Starting, Reason: "not running yet"},
-		changed: make(chan struct{}), dropped: make(map[string]uint64),
+		front: failover.NewFront("interlok node"), dropped: make(map[string]uint64),
 	}, nil
 }
 
@@ -92,14 +64,14 @@ func NewNode(cfg Config, link Link, store failover.Store, log *slog.Logger, cloc
 // timeout; resigning first spares those of this implementation the wait. The error says why the node could not go on.
 // Run is called once.
 func (n *Node) Run(ctx context.Context) error {
-	if n.running.Swap(true) {
-		return errors.New("interlok node: Run was called twice")
+	if err := n.front.Begin(); err != nil {
+		return err
 	}
-	defer close(n.done)
+	defer n.front.End()
 	// As failover.Node counts, so that the wire can be changed later.
 	n.saved.Boot = max(n.saved.Boot+1, uint64(max(time.Now().UnixNano(), 1)))
 	if err := n.store.SaveTerm(n.saved.Term, n.saved.Boot); err != nil {
-		n.publish(failover.State{Role: election.Standby, Reason: "stopped: " + err.Error()})
+		n.front.Publish(failover.State{Role: election.Standby, Reason: "stopped: " + err.Error()})
 		return err
 	}
 	var random [16]byte
@@ -112,7 +84,7 @@ func (n *Node) Run(ctx context.Context) error {
 	n.machine = rules.New(cfg)
 	n.greet()
 	err := n.loop(ctx)
-	n.publish(failover.State{Role: election.Standby, Reason: "the node has stopped"})
+	n.front.Publish(failover.State{Role: election.Standby, Reason: "the node has stopped"})
 	return err
 }
 
@@ -142,7 +114,7 @@ func (n *Node) loop(ctx context.Context) error {
 				return errors.New("failover: the transport has ended, no pings can be received any more")
 			}
 			n.receive(packet)
-		case call := <-n.calls:
+		case call := <-n.front.Calls():
 			call()
 		case <-timer.C:
 			n.step(rules.Tick{At: n.clock()})
@@ -156,7 +128,7 @@ func (n *Node) receive(p failover.Packet) {
 		cause := string(packet.CauseOf(err))
 		n.dropped[cause]++
 		say := n.log.Debug
-		if n.quiet.first(cause, n.clock()) {
+		if n.quiet.First(cause, n.clock()) {
 			say = n.log.Warn
 		}
 		say("ping dropped", "cause", cause, "source", p.Source, "error", err)
@@ -176,7 +148,7 @@ func (n *Node) receive(p failover.Packet) {
 func (n *Node) step(event rules.Event) {
 	for _, action := range n.machine.Step(event) {
 		if err := n.execute(action); err != nil {
-			if n.quiet.first("save", n.clock()) {
+			if n.quiet.First("save", n.clock()) {
 				n.log.Error("the term could not be saved; this node does not become primary until it can", "error", err)
 			}
 			n.step(rules.SaveFailed{At: n.clock(), Reason: err.Error()})
@@ -219,11 +191,11 @@ func (n *Node) send(s rules.Send) {
 	}
 	if err == nil {
 		n.sent++
-		n.quiet.end("send")
+		n.quiet.End("send")
 		return
 	}
 	n.dropped["send-failed"]++
-	if n.quiet.first("send", n.clock()) {
+	if n.quiet.First("send", n.clock()) {
 		n.log.Warn("pings cannot be sent, other members do not hear this one", "error", err)
 	}
 }
@@ -231,37 +203,21 @@ func (n *Node) send(s rules.Send) {
 // publishMachine makes the machine's state known if it has changed.
 func (n *Node) publishMachine() {
 	s := n.machine.State()
-	n.publish(failover.State{
+	n.front.Publish(failover.State{
 		Role: s.Role, Term: s.Term, Leader: s.Leader, Reason: s.Reason,
 		Valid: max(s.Lease-n.reportedAt, 0), Takeover: s.Takeover,
 	})
 }
 
-func (n *Node) publish(state failover.State) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	before := n.state
-	n.state = state
-	before.Valid, state.Valid = 0, 0 // Renewed all the time: that is no change of role.
-	if before != state {
-		close(n.changed)
-		n.changed = make(chan struct{})
-	}
-}
-
 // State returns the state and a channel that is closed at its next change, renewals of Valid excepted. The state is a
 // level: a slow caller may miss steps, but never the last.
-func (n *Node) State() (failover.State, <-chan struct{}) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.state, n.changed
-}
+func (n *Node) State() (failover.State, <-chan struct{}) { return n.front.State() }
 
 // Report tells how the host is, at least once per failover.delay, and returns the state after it. That the answer comes
 // shows that this node's loop is alive.
 func (n *Node) Report(ctx context.Context, host election.Host) (failover.State, error) {
 	var state failover.State
-	err := n.do(ctx, func() {
+	err := n.front.Do(ctx, func() {
 		n.reportedAt = n.clock()
 		n.step(rules.HostChanged{At: n.reportedAt, Host: host})
 		state, _ = n.State()
@@ -271,14 +227,14 @@ func (n *Node) Report(ctx context.Context, host election.Host) (failover.State, 
 
 // HostLost tells that the host has gone, or has broken with this process. Nothing is vouched for until it reports again.
 func (n *Node) HostLost(ctx context.Context) error {
-	return n.do(ctx, func() { n.step(rules.HostLost{At: n.clock()}) })
+	return n.front.Do(ctx, func() { n.step(rules.HostLost{At: n.clock()}) })
 }
 
 // Resign gives up a term: the pings of a primary end. The host's gate must be shut and its work at rest. Members of this
 // implementation understand at once, Java waits for its timeout. Who leads next follows from the positions; a successor
 // cannot be named on this wire, and is ignored.
 func (n *Node) Resign(ctx context.Context, term election.Term, successor string) error {
-	return n.do(ctx, func() {
+	return n.front.Do(ctx, func() {
 		if successor != "" {
 			n.log.Warn("an Interlok cluster cannot be told who shall lead: the positions decide", "successor", successor)
 		}
@@ -303,7 +259,7 @@ func (n *Node) ChangeMembers(context.Context, string, string) ([]string, error) 
 // start. Their priority is their position, below zero as everywhere.
 func (n *Node) Status(ctx context.Context) (failover.Status, error) {
 	var status failover.Status
-	err := n.do(ctx, func() {
+	err := n.front.Do(ctx, func() {
 		now := n.clock()
 		n.step(rules.Tick{At: now})
 		status = failover.Status{
@@ -331,33 +287,5 @@ func about(member rules.Member) election.About {
 	return a
 }
 
-// do runs a call on the goroutine of Run, which owns the machine, and waits for its end.
-func (n *Node) do(ctx context.Context, call func()) error {
-	finished := make(chan struct{})
-	select {
-	case n.calls <- func() { defer close(finished); call() }:
-		<-finished // The loop has taken it and does not wait for anybody.
-		return nil
-	case <-n.done:
-		return failover.ErrStopped
-	case <-ctx.Done():
-		return fmt.Errorf("interlok node: %w", context.Cause(ctx))
-	}
-}
-
 // AwaitMaster returns nil as soon as this node is the primary, else the error of ctx, or failover.ErrStopped.
-func (n *Node) AwaitMaster(ctx context.Context) error {
-	for {
-		state, changed := n.State()
-		if state.Role == election.Master {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-n.done:
-			return failover.ErrStopped
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
+func (n *Node) AwaitMaster(ctx context.Context) error { return n.front.AwaitMaster(ctx) }

@@ -958,8 +958,12 @@ type StatusResponse struct {
 	// The members of the last in-sync set that it knows.
 	InSyncSet []string `protobuf:"bytes,10,rep,name=in_sync_set,json=inSyncSet,proto3" json:"in_sync_set,omitempty"`
 	// Where the table is kept; empty if in memory. fault says why nothing can be written there.
-	Store         string `protobuf:"bytes,11,opt,name=store,proto3" json:"store,omitempty"`
-	Fault         string `protobuf:"bytes,12,opt,name=fault,proto3" json:"fault,omitempty"`
+	Store string `protobuf:"bytes,11,opt,name=store,proto3" json:"store,omitempty"`
+	Fault string `protobuf:"bytes,12,opt,name=fault,proto3" json:"fault,omitempty"`
+	// The multicast group and port by which it finds its peers, as address:port.
+	Group string `protobuf:"bytes,13,opt,name=group,proto3" json:"group,omitempty"`
+	// The ehcache.xml that it has read; empty if none.
+	Ehcache       string `protobuf:"bytes,14,opt,name=ehcache,proto3" json:"ehcache,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1074,6 +1078,20 @@ func (x *StatusResponse) GetStore() string {
 func (x *StatusResponse) GetFault() string {
 	if x != nil {
 		return x.Fault
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetEhcache() string {
+	if x != nil {
+		return x.Ehcache
 	}
 	return ""
 }
@@ -1218,7 +1236,7 @@ const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"\facknowledged\x18\x05 \x01(\v2\x1f.understudy.cluster.v1.PositionR\facknowledged\x12\x1f\n" +
 	"\vlag_entries\x18\x06 \x01(\x04R\n" +
 	"lagEntries\x12\x1b\n" +
-	"\tlag_nanos\x18\a \x01(\x03R\blagNanos\"\xfe\x03\n" +
+	"\tlag_nanos\x18\a \x01(\x03R\blagNanos\"\xae\x04\n" +
 	"\x0eStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12:\n" +
@@ -1233,7 +1251,9 @@ const file_understudy_cachesync_v1_cachesync_proto_rawDesc = "" +
 	"\vin_sync_set\x18\n" +
 	" \x03(\tR\tinSyncSet\x12\x14\n" +
 	"\x05store\x18\v \x01(\tR\x05store\x12\x14\n" +
-	"\x05fault\x18\f \x01(\tR\x05fault\x1a:\n" +
+	"\x05fault\x18\f \x01(\tR\x05fault\x12\x14\n" +
+	"\x05group\x18\r \x01(\tR\x05group\x12\x18\n" +
+	"\aehcache\x18\x0e \x01(\tR\aehcache\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x11\n" +

@@ -1065,7 +1065,9 @@ type Resign struct {
 	// Counts on after the heartbeats of the term.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Who shall lead next; empty if that is left to the order.
-	Successor     string `protobuf:"bytes,3,opt,name=successor,proto3" json:"successor,omitempty"`
+	Successor string `protobuf:"bytes,3,opt,name=successor,proto3" json:"successor,omitempty"`
+	// A later term that the sender knows of: somebody leads in it already.
+	SupersededBy  *v1.Term `protobuf:"bytes,4,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1119,6 +1121,13 @@ func (x *Resign) GetSuccessor() string {
 		return x.Successor
 	}
 	return ""
+}
+
+func (x *Resign) GetSupersededBy() *v1.Term {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return nil
 }
 
 // Ack is a voter's answer to each heartbeat, to the master alone: for S from now it grants no claim.
@@ -1187,7 +1196,7 @@ var File_understudy_failover_v1_datagram_proto protoreflect.FileDescriptor
 
 const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\n" +
-	"%understudy/failover/v1/datagram.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/failover.proto\"\x8e\x04\n" +
+	"%understudy/failover/v1/datagram.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/failover.proto\x1a%understudy/failover/v1/liveness.proto\"\x8e\x04\n" +
 	"\bDatagram\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x17\n" +
@@ -1263,11 +1272,12 @@ const file_understudy_failover_v1_datagram_proto_rawDesc = "" +
 	"\x05claim\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x05claim\x129\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x1f.understudy.failover.v1.VerdictR\averdict\x12\x12\n" +
 	"\x04vote\x18\x03 \x01(\bR\x04vote\x12\x18\n" +
-	"\ahighest\x18\x04 \x01(\x04R\ahighest\"s\n" +
+	"\ahighest\x18\x04 \x01(\x04R\ahighest\"\xb5\x01\n" +
 	"\x06Resign\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x1c\n" +
-	"\tsuccessor\x18\x03 \x01(\tR\tsuccessor\"\x89\x01\n" +
+	"\tsuccessor\x18\x03 \x01(\tR\tsuccessor\x12@\n" +
+	"\rsuperseded_by\x18\x04 \x01(\v2\x1b.understudy.cluster.v1.TermR\fsupersededBy\"\x89\x01\n" +
 	"\x03Ack\x12/\n" +
 	"\x04term\x18\x01 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x125\n" +
@@ -1338,13 +1348,14 @@ var file_understudy_failover_v1_datagram_proto_depIdxs = []int32{
 	15, // 21: understudy.failover.v1.Answer.claim:type_name -> understudy.cluster.v1.Term
 	0,  // 22: understudy.failover.v1.Answer.verdict:type_name -> understudy.failover.v1.Verdict
 	15, // 23: understudy.failover.v1.Resign.term:type_name -> understudy.cluster.v1.Term
-	15, // 24: understudy.failover.v1.Ack.term:type_name -> understudy.cluster.v1.Term
-	6,  // 25: understudy.failover.v1.Ack.voters:type_name -> understudy.failover.v1.Stamp
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	15, // 24: understudy.failover.v1.Resign.superseded_by:type_name -> understudy.cluster.v1.Term
+	15, // 25: understudy.failover.v1.Ack.term:type_name -> understudy.cluster.v1.Term
+	6,  // 26: understudy.failover.v1.Ack.voters:type_name -> understudy.failover.v1.Stamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_understudy_failover_v1_datagram_proto_init() }
@@ -1353,6 +1364,7 @@ func file_understudy_failover_v1_datagram_proto_init() {
 		return
 	}
 	file_understudy_failover_v1_failover_proto_init()
+	file_understudy_failover_v1_liveness_proto_init()
 	file_understudy_failover_v1_datagram_proto_msgTypes[0].OneofWrappers = []any{
 		(*Datagram_Heartbeat)(nil),
 		(*Datagram_Presence)(nil),

@@ -96,7 +96,9 @@ type SessionRequest struct {
 	// The mirror holds what the master has committed.
 	MirrorInSync bool `protobuf:"varint,8,opt,name=mirror_in_sync,json=mirrorInSync,proto3" json:"mirror_in_sync,omitempty"`
 	// Where the host's life can be watched; absent if nowhere.
-	Liveness      *Liveness `protobuf:"bytes,9,opt,name=liveness,proto3" json:"liveness,omitempty"`
+	Liveness *Liveness `protobuf:"bytes,9,opt,name=liveness,proto3" json:"liveness,omitempty"`
+	// A later term than that of this node, which its mirror has heard of; absent if none.
+	LaterTerm     *v1.Term `protobuf:"bytes,10,opt,name=later_term,json=laterTerm,proto3" json:"later_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,64 +196,11 @@ func (x *SessionRequest) GetLiveness() *Liveness {
 	return nil
 }
 
-// Liveness is a TCP listener that the host's process owns for as long as it may be working. To whoever
-// connects it says one line, and then nothing: the connection ends with the process. The line is
-//
-//	UNDERSTUDY-LIVENESS 1 <process, 16 hex digits> <node id> <cluster>
-//
-// with tabs for spaces and a line feed at its end. Later versions may add fields to it.
-type Liveness struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// An IP address and a port, as other nodes reach them.
-	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	// A number that the process has drawn at random: no two have the same.
-	Process       uint64 `protobuf:"fixed64,2,opt,name=process,proto3" json:"process,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Liveness) Reset() {
-	*x = Liveness{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Liveness) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Liveness) ProtoMessage() {}
-
-func (x *Liveness) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
+func (x *SessionRequest) GetLaterTerm() *v1.Term {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
+		return x.LaterTerm
 	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Liveness.ProtoReflect.Descriptor instead.
-func (*Liveness) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *Liveness) GetAddress() string {
-	if x != nil {
-		return x.Address
-	}
-	return ""
-}
-
-func (x *Liveness) GetProcess() uint64 {
-	if x != nil {
-		return x.Process
-	}
-	return 0
+	return nil
 }
 
 // SessionResponse is the plugin's report of the role.
@@ -279,7 +228,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +240,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +253,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{2}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *SessionResponse) GetRole() Role {
@@ -391,7 +340,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +352,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +365,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{3}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Takeover) GetCause() string {
@@ -471,7 +420,7 @@ type HeardAge struct {
 
 func (x *HeardAge) Reset() {
 	*x = HeardAge{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +432,7 @@ func (x *HeardAge) String() string {
 func (*HeardAge) ProtoMessage() {}
 
 func (x *HeardAge) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +445,7 @@ func (x *HeardAge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeardAge.ProtoReflect.Descriptor instead.
 func (*HeardAge) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{4}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *HeardAge) GetNodeId() string {
@@ -525,7 +474,7 @@ type Handover struct {
 
 func (x *Handover) Reset() {
 	*x = Handover{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +486,7 @@ func (x *Handover) String() string {
 func (*Handover) ProtoMessage() {}
 
 func (x *Handover) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +499,7 @@ func (x *Handover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handover.ProtoReflect.Descriptor instead.
 func (*Handover) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{5}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Handover) GetTo() string {
@@ -579,7 +528,7 @@ type ResignRequest struct {
 
 func (x *ResignRequest) Reset() {
 	*x = ResignRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +540,7 @@ func (x *ResignRequest) String() string {
 func (*ResignRequest) ProtoMessage() {}
 
 func (x *ResignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +553,7 @@ func (x *ResignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignRequest.ProtoReflect.Descriptor instead.
 func (*ResignRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{6}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ResignRequest) GetTerm() *v1.Term {
@@ -630,7 +579,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +591,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +604,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{7}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PauseRequest) GetOn() bool {
@@ -673,7 +622,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +634,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +647,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{8}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{7}
 }
 
 type ChangeMembersRequest struct {
@@ -712,7 +661,7 @@ type ChangeMembersRequest struct {
 
 func (x *ChangeMembersRequest) Reset() {
 	*x = ChangeMembersRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[9]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +673,7 @@ func (x *ChangeMembersRequest) String() string {
 func (*ChangeMembersRequest) ProtoMessage() {}
 
 func (x *ChangeMembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[9]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +686,7 @@ func (x *ChangeMembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMembersRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMembersRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{9}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChangeMembersRequest) GetRemove() string {
@@ -763,7 +712,7 @@ type ChangeMembersResponse struct {
 
 func (x *ChangeMembersResponse) Reset() {
 	*x = ChangeMembersResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[10]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +724,7 @@ func (x *ChangeMembersResponse) String() string {
 func (*ChangeMembersResponse) ProtoMessage() {}
 
 func (x *ChangeMembersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[10]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +737,7 @@ func (x *ChangeMembersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMembersResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMembersResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{10}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ChangeMembersResponse) GetVoters() []string {
@@ -806,7 +755,7 @@ type ResignResponse struct {
 
 func (x *ResignResponse) Reset() {
 	*x = ResignResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[11]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +767,7 @@ func (x *ResignResponse) String() string {
 func (*ResignResponse) ProtoMessage() {}
 
 func (x *ResignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[11]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +780,7 @@ func (x *ResignResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResignResponse.ProtoReflect.Descriptor instead.
 func (*ResignResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{11}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{10}
 }
 
 type StatusRequest struct {
@@ -842,7 +791,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[12]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +803,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[12]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +816,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{12}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{11}
 }
 
 type PeerStatus struct {
@@ -895,7 +844,7 @@ type PeerStatus struct {
 
 func (x *PeerStatus) Reset() {
 	*x = PeerStatus{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[13]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +856,7 @@ func (x *PeerStatus) String() string {
 func (*PeerStatus) ProtoMessage() {}
 
 func (x *PeerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[13]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +869,7 @@ func (x *PeerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerStatus.ProtoReflect.Descriptor instead.
 func (*PeerStatus) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{13}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PeerStatus) GetNodeId() string {
@@ -1034,7 +983,7 @@ type Watched struct {
 
 func (x *Watched) Reset() {
 	*x = Watched{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[14]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +995,7 @@ func (x *Watched) String() string {
 func (*Watched) ProtoMessage() {}
 
 func (x *Watched) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[14]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1008,7 @@ func (x *Watched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Watched.ProtoReflect.Descriptor instead.
 func (*Watched) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{14}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Watched) GetNodeId() string {
@@ -1123,7 +1072,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[15]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1084,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[15]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1097,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{15}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusResponse) GetNodeId() string {
@@ -1331,7 +1280,7 @@ type Quorum struct {
 
 func (x *Quorum) Reset() {
 	*x = Quorum{}
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[16]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1292,7 @@ func (x *Quorum) String() string {
 func (*Quorum) ProtoMessage() {}
 
 func (x *Quorum) ProtoReflect() protoreflect.Message {
-	mi := &file_understudy_failover_v1_failover_proto_msgTypes[16]
+	mi := &file_understudy_failover_v1_failover_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1305,7 @@ func (x *Quorum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quorum.ProtoReflect.Descriptor instead.
 func (*Quorum) Descriptor() ([]byte, []int) {
-	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{16}
+	return file_understudy_failover_v1_failover_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Quorum) GetMembers() int32 {
@@ -1398,7 +1347,7 @@ var File_understudy_failover_v1_failover_proto protoreflect.FileDescriptor
 
 const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\n" +
-	"%understudy/failover/v1/failover.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\"\xe8\x02\n" +
+	"%understudy/failover/v1/failover.proto\x12\x16understudy.failover.v1\x1a#understudy/cluster/v1/cluster.proto\x1a%understudy/failover/v1/liveness.proto\"\xa4\x03\n" +
 	"\x0eSessionRequest\x12\x1f\n" +
 	"\vclock_nanos\x18\x01 \x01(\x03R\n" +
 	"clockNanos\x12\x1b\n" +
@@ -1409,10 +1358,10 @@ const file_understudy_failover_v1_failover_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x127\n" +
 	"\x06mirror\x18\a \x01(\v2\x1f.understudy.cluster.v1.PositionR\x06mirror\x12$\n" +
 	"\x0emirror_in_sync\x18\b \x01(\bR\fmirrorInSync\x12<\n" +
-	"\bliveness\x18\t \x01(\v2 .understudy.failover.v1.LivenessR\bliveness\">\n" +
-	"\bLiveness\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
-	"\aprocess\x18\x02 \x01(\x06R\aprocess\"\xae\x03\n" +
+	"\bliveness\x18\t \x01(\v2 .understudy.failover.v1.LivenessR\bliveness\x12:\n" +
+	"\n" +
+	"later_term\x18\n" +
+	" \x01(\v2\x1b.understudy.cluster.v1.TermR\tlaterTerm\"\xae\x03\n" +
 	"\x0fSessionResponse\x120\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x1c.understudy.failover.v1.RoleR\x04role\x12/\n" +
 	"\x04term\x18\x02 \x01(\v2\x1b.understudy.cluster.v1.TermR\x04term\x12(\n" +
@@ -1537,68 +1486,69 @@ func file_understudy_failover_v1_failover_proto_rawDescGZIP() []byte {
 }
 
 var file_understudy_failover_v1_failover_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_understudy_failover_v1_failover_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_understudy_failover_v1_failover_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_understudy_failover_v1_failover_proto_goTypes = []any{
 	(Role)(0),                     // 0: understudy.failover.v1.Role
 	(*SessionRequest)(nil),        // 1: understudy.failover.v1.SessionRequest
-	(*Liveness)(nil),              // 2: understudy.failover.v1.Liveness
-	(*SessionResponse)(nil),       // 3: understudy.failover.v1.SessionResponse
-	(*Takeover)(nil),              // 4: understudy.failover.v1.Takeover
-	(*HeardAge)(nil),              // 5: understudy.failover.v1.HeardAge
-	(*Handover)(nil),              // 6: understudy.failover.v1.Handover
-	(*ResignRequest)(nil),         // 7: understudy.failover.v1.ResignRequest
-	(*PauseRequest)(nil),          // 8: understudy.failover.v1.PauseRequest
-	(*PauseResponse)(nil),         // 9: understudy.failover.v1.PauseResponse
-	(*ChangeMembersRequest)(nil),  // 10: understudy.failover.v1.ChangeMembersRequest
-	(*ChangeMembersResponse)(nil), // 11: understudy.failover.v1.ChangeMembersResponse
-	(*ResignResponse)(nil),        // 12: understudy.failover.v1.ResignResponse
-	(*StatusRequest)(nil),         // 13: understudy.failover.v1.StatusRequest
-	(*PeerStatus)(nil),            // 14: understudy.failover.v1.PeerStatus
-	(*Watched)(nil),               // 15: understudy.failover.v1.Watched
-	(*StatusResponse)(nil),        // 16: understudy.failover.v1.StatusResponse
-	(*Quorum)(nil),                // 17: understudy.failover.v1.Quorum
-	nil,                           // 18: understudy.failover.v1.StatusResponse.DroppedEntry
-	(*v1.Term)(nil),               // 19: understudy.cluster.v1.Term
-	(*v1.Position)(nil),           // 20: understudy.cluster.v1.Position
+	(*SessionResponse)(nil),       // 2: understudy.failover.v1.SessionResponse
+	(*Takeover)(nil),              // 3: understudy.failover.v1.Takeover
+	(*HeardAge)(nil),              // 4: understudy.failover.v1.HeardAge
+	(*Handover)(nil),              // 5: understudy.failover.v1.Handover
+	(*ResignRequest)(nil),         // 6: understudy.failover.v1.ResignRequest
+	(*PauseRequest)(nil),          // 7: understudy.failover.v1.PauseRequest
+	(*PauseResponse)(nil),         // 8: understudy.failover.v1.PauseResponse
+	(*ChangeMembersRequest)(nil),  // 9: understudy.failover.v1.ChangeMembersRequest
+	(*ChangeMembersResponse)(nil), // 10: understudy.failover.v1.ChangeMembersResponse
+	(*ResignResponse)(nil),        // 11: understudy.failover.v1.ResignResponse
+	(*StatusRequest)(nil),         // 12: understudy.failover.v1.StatusRequest
+	(*PeerStatus)(nil),            // 13: understudy.failover.v1.PeerStatus
+	(*Watched)(nil),               // 14: understudy.failover.v1.Watched
+	(*StatusResponse)(nil),        // 15: understudy.failover.v1.StatusResponse
+	(*Quorum)(nil),                // 16: understudy.failover.v1.Quorum
+	nil,                           // 17: understudy.failover.v1.StatusResponse.DroppedEntry
+	(*v1.Term)(nil),               // 18: understudy.cluster.v1.Term
+	(*v1.Position)(nil),           // 19: understudy.cluster.v1.Position
+	(*Liveness)(nil),              // 20: understudy.failover.v1.Liveness
 }
 var file_understudy_failover_v1_failover_proto_depIdxs = []int32{
-	19, // 0: understudy.failover.v1.SessionRequest.term:type_name -> understudy.cluster.v1.Term
-	20, // 1: understudy.failover.v1.SessionRequest.mirror:type_name -> understudy.cluster.v1.Position
-	2,  // 2: understudy.failover.v1.SessionRequest.liveness:type_name -> understudy.failover.v1.Liveness
-	0,  // 3: understudy.failover.v1.SessionResponse.role:type_name -> understudy.failover.v1.Role
-	19, // 4: understudy.failover.v1.SessionResponse.term:type_name -> understudy.cluster.v1.Term
-	19, // 5: understudy.failover.v1.SessionResponse.master_term:type_name -> understudy.cluster.v1.Term
-	4,  // 6: understudy.failover.v1.SessionResponse.takeover:type_name -> understudy.failover.v1.Takeover
-	6,  // 7: understudy.failover.v1.SessionResponse.handover:type_name -> understudy.failover.v1.Handover
-	19, // 8: understudy.failover.v1.Takeover.after:type_name -> understudy.cluster.v1.Term
-	5,  // 9: understudy.failover.v1.Takeover.heard:type_name -> understudy.failover.v1.HeardAge
-	19, // 10: understudy.failover.v1.ResignRequest.term:type_name -> understudy.cluster.v1.Term
-	0,  // 11: understudy.failover.v1.PeerStatus.role:type_name -> understudy.failover.v1.Role
-	19, // 12: understudy.failover.v1.PeerStatus.term:type_name -> understudy.cluster.v1.Term
-	20, // 13: understudy.failover.v1.PeerStatus.mirror:type_name -> understudy.cluster.v1.Position
-	5,  // 14: understudy.failover.v1.PeerStatus.hears:type_name -> understudy.failover.v1.HeardAge
-	0,  // 15: understudy.failover.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
-	19, // 16: understudy.failover.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
-	14, // 17: understudy.failover.v1.StatusResponse.peers:type_name -> understudy.failover.v1.PeerStatus
-	18, // 18: understudy.failover.v1.StatusResponse.dropped:type_name -> understudy.failover.v1.StatusResponse.DroppedEntry
-	15, // 19: understudy.failover.v1.StatusResponse.watched:type_name -> understudy.failover.v1.Watched
-	17, // 20: understudy.failover.v1.StatusResponse.quorum:type_name -> understudy.failover.v1.Quorum
-	4,  // 21: understudy.failover.v1.StatusResponse.takeover:type_name -> understudy.failover.v1.Takeover
-	1,  // 22: understudy.failover.v1.FailoverService.Session:input_type -> understudy.failover.v1.SessionRequest
-	7,  // 23: understudy.failover.v1.FailoverService.Resign:input_type -> understudy.failover.v1.ResignRequest
-	13, // 24: understudy.failover.v1.FailoverService.Status:input_type -> understudy.failover.v1.StatusRequest
-	8,  // 25: understudy.failover.v1.FailoverService.Pause:input_type -> understudy.failover.v1.PauseRequest
-	10, // 26: understudy.failover.v1.FailoverService.ChangeMembers:input_type -> understudy.failover.v1.ChangeMembersRequest
-	3,  // 27: understudy.failover.v1.FailoverService.Session:output_type -> understudy.failover.v1.SessionResponse
-	12, // 28: understudy.failover.v1.FailoverService.Resign:output_type -> understudy.failover.v1.ResignResponse
-	16, // 29: understudy.failover.v1.FailoverService.Status:output_type -> understudy.failover.v1.StatusResponse
-	9,  // 30: understudy.failover.v1.FailoverService.Pause:output_type -> understudy.failover.v1.PauseResponse
-	11, // 31: understudy.failover.v1.FailoverService.ChangeMembers:output_type -> understudy.failover.v1.ChangeMembersResponse
-	27, // [27:32] is the sub-list for method output_type
-	22, // [22:27] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	18, // 0: understudy.failover.v1.SessionRequest.term:type_name -> understudy.cluster.v1.Term
+	19, // 1: understudy.failover.v1.SessionRequest.mirror:type_name -> understudy.cluster.v1.Position
+	20, // 2: understudy.failover.v1.SessionRequest.liveness:type_name -> understudy.failover.v1.Liveness
+	18, // 3: understudy.failover.v1.SessionRequest.later_term:type_name -> understudy.cluster.v1.Term
+	0,  // 4: understudy.failover.v1.SessionResponse.role:type_name -> understudy.failover.v1.Role
+	18, // 5: understudy.failover.v1.SessionResponse.term:type_name -> understudy.cluster.v1.Term
+	18, // 6: understudy.failover.v1.SessionResponse.master_term:type_name -> understudy.cluster.v1.Term
+	3,  // 7: understudy.failover.v1.SessionResponse.takeover:type_name -> understudy.failover.v1.Takeover
+	5,  // 8: understudy.failover.v1.SessionResponse.handover:type_name -> understudy.failover.v1.Handover
+	18, // 9: understudy.failover.v1.Takeover.after:type_name -> understudy.cluster.v1.Term
+	4,  // 10: understudy.failover.v1.Takeover.heard:type_name -> understudy.failover.v1.HeardAge
+	18, // 11: understudy.failover.v1.ResignRequest.term:type_name -> understudy.cluster.v1.Term
+	0,  // 12: understudy.failover.v1.PeerStatus.role:type_name -> understudy.failover.v1.Role
+	18, // 13: understudy.failover.v1.PeerStatus.term:type_name -> understudy.cluster.v1.Term
+	19, // 14: understudy.failover.v1.PeerStatus.mirror:type_name -> understudy.cluster.v1.Position
+	4,  // 15: understudy.failover.v1.PeerStatus.hears:type_name -> understudy.failover.v1.HeardAge
+	0,  // 16: understudy.failover.v1.StatusResponse.role:type_name -> understudy.failover.v1.Role
+	18, // 17: understudy.failover.v1.StatusResponse.term:type_name -> understudy.cluster.v1.Term
+	13, // 18: understudy.failover.v1.StatusResponse.peers:type_name -> understudy.failover.v1.PeerStatus
+	17, // 19: understudy.failover.v1.StatusResponse.dropped:type_name -> understudy.failover.v1.StatusResponse.DroppedEntry
+	14, // 20: understudy.failover.v1.StatusResponse.watched:type_name -> understudy.failover.v1.Watched
+	16, // 21: understudy.failover.v1.StatusResponse.quorum:type_name -> understudy.failover.v1.Quorum
+	3,  // 22: understudy.failover.v1.StatusResponse.takeover:type_name -> understudy.failover.v1.Takeover
+	1,  // 23: understudy.failover.v1.FailoverService.Session:input_type -> understudy.failover.v1.SessionRequest
+	6,  // 24: understudy.failover.v1.FailoverService.Resign:input_type -> understudy.failover.v1.ResignRequest
+	12, // 25: understudy.failover.v1.FailoverService.Status:input_type -> understudy.failover.v1.StatusRequest
+	7,  // 26: understudy.failover.v1.FailoverService.Pause:input_type -> understudy.failover.v1.PauseRequest
+	9,  // 27: understudy.failover.v1.FailoverService.ChangeMembers:input_type -> understudy.failover.v1.ChangeMembersRequest
+	2,  // 28: understudy.failover.v1.FailoverService.Session:output_type -> understudy.failover.v1.SessionResponse
+	11, // 29: understudy.failover.v1.FailoverService.Resign:output_type -> understudy.failover.v1.ResignResponse
+	15, // 30: understudy.failover.v1.FailoverService.Status:output_type -> understudy.failover.v1.StatusResponse
+	8,  // 31: understudy.failover.v1.FailoverService.Pause:output_type -> understudy.failover.v1.PauseResponse
+	10, // 32: understudy.failover.v1.FailoverService.ChangeMembers:output_type -> understudy.failover.v1.ChangeMembersResponse
+	28, // [28:33] is the sub-list for method output_type
+	23, // [23:28] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_understudy_failover_v1_failover_proto_init() }
@@ -1606,14 +1556,15 @@ func file_understudy_failover_v1_failover_proto_init() {
 	if File_understudy_failover_v1_failover_proto != nil {
 		return
 	}
-	file_understudy_failover_v1_failover_proto_msgTypes[13].OneofWrappers = []any{}
+	file_understudy_failover_v1_liveness_proto_init()
+	file_understudy_failover_v1_failover_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_understudy_failover_v1_failover_proto_rawDesc), len(file_understudy_failover_v1_failover_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
