@@ -15,16 +15,9 @@ import (
 
 // adoptions are the messages that were taken over while leading, until somebody has been told.
 type adoptions struct {
-	mu      sync.Mutex // guards what follows
+	added   chan struct{} // signalled when there are entries
+	mu      sync.Mutex    // guards entries
 	entries []ledger.Entry
-	added   chan struct{} // nil before the first use, else signalled when there are entries
-}
-
-func (a *adoptions) signal() chan struct{} {
-	if a.added == nil {
-		a.added = make(chan struct{}, 1)
-	}
-	return a.added
 }
 
 func (a *adoptions) add(e ledger.Entry) {
@@ -32,7 +25,7 @@ func (a *adoptions) add(e ledger.Entry) {
 	defer a.mu.Unlock()
 	a.entries = append(a.entries, e)
 	select {
-	case a.signal() <- struct{}{}:
+	case a.added <- struct{}{}:
 	default:
 	}
 }
@@ -48,9 +41,6 @@ func (a *adoptions) take() []ledger.Entry {
 // Adopted calls taken with the messages that were taken from returning nodes while this node leads, each once, until ctx
 // ends. They are committed and in flight.
 func (r *Replicator) Adopted(ctx context.Context, taken func([]ledger.Entry)) error {
-	r.adopted.mu.Lock()
-	added := r.adopted.signal()
-	r.adopted.mu.Unlock()
 	for {
 		if entries := r.adopted.take(); len(entries) > 0 {
 			taken(entries)
@@ -58,7 +48,7 @@ func (r *Replicator) Adopted(ctx context.Context, taken func([]ledger.Entry)) er
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-added:
+		case <-r.adopted.added:
 		}
 	}
 }

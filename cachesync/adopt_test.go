@@ -2,6 +2,7 @@ package cachesync_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -165,6 +166,34 @@ func TestLoserOfAPartitionHandsOver(t *testing.T) {
 		// Nobody had asked, so the next master hears of it with the others.
 		if got := ids(lead(t, c, 3).Entries); !slices.Equal(got, []string{"of a", "of b"}) {
 			t.Errorf("c takes over %v", got)
+		}
+	})
+}
+
+// What a returning node brings may be more than the backlog holds.
+func TestReturningNodeHandsOverMoreThanTheBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, func(c *cachesync.Config) { c.Backlog = 1000 })
+		defer net.stop()
+		net.disks["a"] = newDisk()
+		a := net.start("a")
+		lead(t, a, 1)
+		const messages = 100
+		for i := range messages {
+			commit(t, a, 1, received(fmt.Sprint("m", i)), cachesync.Committed)
+		}
+		net.kill(a)
+		b := net.start("b")
+		lead(t, b, 2)
+		taken := adoptions(t, b)
+		a = net.start("a")
+		time.Sleep(10 * time.Second)
+		if got := len(taken()); got != messages {
+			t.Fatalf("%d messages taken over, want %d", got, messages)
+		}
+		commit(t, b, 2, received("late"), cachesync.Committed)
+		if s := a.State(); !s.InSync || s.Position != b.State().Position {
+			t.Errorf("a says %+v, b %+v", s, b.State())
 		}
 	})
 }

@@ -37,8 +37,8 @@ type Peer struct {
 	ID, Address string
 	// Connected: the connection to it stands at the moment.
 	Connected bool
-	// Word is what it has said last; Asked is when it was asked for that, so that the word is not older. It is zero
-	// if the peer was never asked.
+	// Word is what it has said last; Asked is when it was asked for that, by the clock of Parts, so that the word is not
+	// older. It is zero if the peer was never asked.
 	Word  Word
 	Asked time.Time
 }

@@ -121,14 +121,15 @@ func (g *reign) advanceLocked(r *Replicator) {
 	committed, needed := g.durableLocked(r), g.log.last()
 	for _, k := range g.links {
 		counts := g.countsLocked(k)
-		if k.stream != nil || counts && !k.behind && !k.gone {
+		if k.stream != nil && !k.foreign || counts && !k.behind && !k.gone {
 			needed = min(needed, k.floor)
 		}
 		if counts && r.config.Mode == Sync {
 			committed = min(committed, k.has)
 		}
 	}
-	if g.shortLocked(r) {
+	if g.shortLocked(r) || g.effective.Version == 0 {
+		// The first set of a term leaves out the master of the term before, who must not believe to be in any more.
 		committed = g.committed
 	}
 	if g.log.dropTo(needed) {

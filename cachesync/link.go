@@ -64,8 +64,10 @@ type link struct {
 	// towards that.
 	steadyFrom, lastAck time.Time
 	acks                int
-	// recorded is the version of the last in-sync set that it has acknowledged.
+	// recorded is the version of the last in-sync set that it has acknowledged. From informs on whoever trusts its word has
+	// been told of that set, or that it hears the master.
 	recorded     uint64
+	informs      time.Time
 	acknowledged ledger.Position
 
 	// And what begins anew with each one.
@@ -74,10 +76,12 @@ type link struct {
 	// floor is the index after which the log is kept for it, next the one to be sent next.
 	floor, next uint64
 	snapshot    *ledger.Snapshot // still to be sent
-	foreign     bool             // it holds something on a log of its own, which is taken before the snapshot is
-	tell        bool             // it does not know yet that it is a member
-	told        uint64           // version of the last in-sync set that was sent
-	underway    fifo[message]    // what is not answered yet
+	// foreign: it holds something on a log of its own, which is taken before the snapshot is. Until then no log is kept
+	// for it: what is taken may be more than the backlog.
+	foreign  bool
+	tell     bool          // it does not know yet that it is a member
+	told     uint64        // version of the last in-sync set that was sent
+	underway fifo[message] // what is not answered yet
 	// underwayBytes is the size of all of it.
 	underwayBytes int
 	sentAt        time.Time // when the last one was sent

@@ -195,10 +195,14 @@ func (k *link) fillLocked(b *Batch) {
 }
 
 // setDueLocked reports whether the standby is to be told of another in-sync set. Who has come back with less than it
-// had is not told that it is in one: it will be left out as soon as that can be.
+// had is not told that it is in one: it will be left out as soon as that can be. Who joins is told last: it could take
+// over by that set, and the others must not go by the one before then.
 func (k *link) setDueLocked() bool {
-	proposed := k.reign.proposed
-	return k.told < proposed.Version && (!k.behind || !proposed.Has(k.peer))
+	proposed := &k.reign.proposed
+	if k.told >= proposed.Version || k.behind && proposed.Has(k.peer) {
+		return false
+	}
+	return k.member || !proposed.Has(k.peer) || k.reign.membersKnowLocked(time.Now())
 }
 
 // takeLocked puts the next entries into the batch and returns their size.
@@ -258,12 +262,17 @@ func (k *link) acknowledgeLocked(position ledger.Position) error {
 		k.quietFrom = now
 	}
 	k.acknowledged = position
-	k.steadyLocked(now)
+	k.answeredLocked(now)
 	if !k.stream.ready {
 		k.wakeUp() // for who sends a snapshot
 	}
 	review := answered.record > k.recorded
-	k.recorded = max(k.recorded, answered.record)
+	if review {
+		k.recorded, k.informs = answered.record, now
+		if life := wordLife(k.r.config); !k.steadyLocked(now.Add(-life)) {
+			k.informs = now.Add(life) // what it has said before is void by then
+		}
+	}
 	if answered.record > 0 {
 		k.knows = slices.DeleteFunc(k.knows, func(r Record) bool { return r.Term != g.term || r.Version < answered.record })
 	}
@@ -282,19 +291,29 @@ func (k *link) acknowledgeLocked(position ledger.Position) error {
 	}
 	if review {
 		k.r.reviewLocked(g)
+		for _, other := range g.links {
+			other.wakeUp() // who joins may be told now
+		}
 	}
 	return nil
 }
 
-// steadyLocked notes an acknowledgement. With its second one in a row a standby has heard an answer to the first.
-func (k *link) steadyLocked(now time.Time) {
-	if k.acks > 0 && now.Sub(k.lastAck) > k.r.config.LagTimeout/2 {
+// answeredLocked notes an acknowledgement. A standby counts a message as heard when it answered the one before, and that
+// one was sent after the acknowledgement before that: so it hears the master all the time if any four acknowledgements
+// in a row come within the lag timeout.
+func (k *link) answeredLocked(now time.Time) {
+	if k.acks > 0 && now.Sub(k.lastAck) > k.r.config.LagTimeout/3 {
 		k.steadyFrom, k.acks = time.Time{}, 0
 	}
 	k.lastAck = now
-	if k.acks++; k.acks == 2 {
+	if k.acks++; k.acks == 3 {
 		k.steadyFrom = now
 	}
+}
+
+// steadyLocked reports whether the standby has heard the master all the time since then, up to its last acknowledgement.
+func (k *link) steadyLocked(since time.Time) bool {
+	return !k.steadyFrom.IsZero() && !k.steadyFrom.After(since)
 }
 
 // nearlyCaughtUpLocked: what the standby lacks fits into one batch.

@@ -48,7 +48,12 @@ func (k *link) limitLocked() time.Duration {
 
 // releasedLocked reports whether a standby cannot believe any more that it is in a set that a record leaves it out of.
 func (k *link) releasedLocked(record Record, now time.Time) bool {
-	return k.gone || k.recorded >= record.Version || k.silenceLocked(now) >= k.limitLocked()
+	if k.gone || k.recorded >= record.Version {
+		return true
+	}
+	silence := k.silenceLocked(now)
+	return silence >= k.limitLocked() && (silence >= k.r.config.aloneAfter() ||
+		k.companyLocked(record.Members, func(other *link) bool { return other.knowsLocked(record, now) }))
 }
 
 // wantedLocked says who should be in the set. It returns nil if that cannot be said yet: a standby that would be left out
@@ -60,20 +65,16 @@ func (g *reign) wantedLocked(r *Replicator, now time.Time) []string {
 		if !g.countsLocked(k) {
 			continue
 		}
-		switch lost := k.lostLocked(now); lost {
-		case nil:
-			if k.believesLocked() || k.caughtUpLocked() {
-				members = append(members, id)
-			}
-		default:
-			if errors.Is(lost, errSilent) {
-				silent = append(silent, k)
-			}
+		switch lost := k.lostLocked(now); {
+		case errors.Is(lost, errSilent):
+			silent = append(silent, k)
+		case lost == nil && (k.believesLocked() || k.caughtUpLocked()):
+			members = append(members, id)
 		}
 	}
 	slices.Sort(members)
 	for _, k := range silent {
-		if k.believesLocked() && !k.companyLocked(members, now) && k.silenceLocked(now) < r.config.aloneAfter() {
+		if k.believesLocked() && !k.companyLocked(members, nil) && k.silenceLocked(now) < r.config.aloneAfter() {
 			return nil
 		}
 	}
@@ -83,16 +84,17 @@ func (g *reign) wantedLocked(r *Replicator, now time.Time) []string {
 	return members
 }
 
-// companyLocked reports whether somebody stays in the set whom the standby knows as a member beside the master. It
-// can tell from that one's word, or from its silence, that it may have been left out.
-func (k *link) companyLocked(members []string, now time.Time) bool {
+// companyLocked reports whether somebody stays in the set whom the standby knows as a member beside the master, and of
+// whom informs is true, if it is given. The standby can tell from that one's word, or from its silence, that it may have
+// been left out.
+func (k *link) companyLocked(members []string, informs func(*link) bool) bool {
 	witness := func(id string, record Record) bool {
 		_, stays := slices.BinarySearch(members, id)
 		if !stays || id == k.peer || id == record.Term.Node {
 			return false
 		}
-		other := k.reign.links[id] // nil for this node itself
-		return other == nil || !other.steadyFrom.IsZero() && now.Sub(other.steadyFrom) >= wordLife(k.r.config)
+		other := k.reign.links[id] // nil for this node itself, which is a master and says so
+		return other == nil || informs == nil || informs(other)
 	}
 	for _, record := range k.knows {
 		if !slices.ContainsFunc(record.Members, func(id string) bool { return witness(id, record) }) {
@@ -184,6 +186,22 @@ func (k *link) inSyncLocked() {
 	if k.member && k.reign.effective.Version > 0 && k.has > k.reign.base.Index {
 		k.settleTried()
 	}
+}
+
+// membersKnowLocked reports whether those of the effective set that stay in the proposed one know that, and nobody goes by
+// anything that they have said before.
+func (g *reign) membersKnowLocked(now time.Time) bool {
+	for id, k := range g.links {
+		if k.member && g.proposed.Has(id) && !k.knowsLocked(g.proposed, now) {
+			return false
+		}
+	}
+	return true
+}
+
+// knowsLocked reports whether the standby knows a set, and what it has said before it did is void.
+func (k *link) knowsLocked(record Record, now time.Time) bool {
+	return k.recorded >= record.Version && !now.Before(k.informs)
 }
 
 // recordedLocked reports whether everybody who must know the proposed record does, and nobody who is left out can

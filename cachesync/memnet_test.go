@@ -28,7 +28,8 @@ type network struct {
 
 	mu     sync.Mutex // guards what follows
 	random *rand.Rand
-	delay  time.Duration // of one message at most
+	delay  time.Duration               // of one message at most
+	late   map[[2]string]time.Duration // of each message of a stream from the first to the second, besides
 	nodes  map[string]*node
 	cuts   map[[2]string]bool
 	healed chan struct{} // closed and replaced when a cut ends
@@ -70,8 +71,10 @@ type node struct {
 	asked   atomic.Pointer[func()] // called when Known has looked
 	run     context.CancelFunc     // ends Run
 	ended   chan struct{}          // Run has returned
-	life    context.Context        // of the streams
-	end     context.CancelFunc
+	// suspended is for how long its machine was, in nanoseconds.
+	suspended atomic.Int64
+	life      context.Context // of the streams
+	end       context.CancelFunc
 }
 
 func newNetwork(t *testing.T, seed uint64, change func(*cachesync.Config)) *network {
@@ -82,7 +85,7 @@ func newNetwork(t *testing.T, seed uint64, change func(*cachesync.Config)) *netw
 	return &network{
 		t: t, config: config, log: func(string) *slog.Logger { return slog.New(slog.DiscardHandler) },
 		random: rand.New(rand.NewPCG(seed, 7)), nodes: make(map[string]*node), cuts: make(map[[2]string]bool), healed: make(chan struct{}),
-		words: make(map[[2]string]heard), disks: make(map[string]*disk),
+		words: make(map[[2]string]heard), disks: make(map[string]*disk), late: make(map[[2]string]time.Duration),
 	}
 }
 
@@ -95,7 +98,7 @@ func (n *network) start(id string) *node {
 		config.LagTimeout = time.Hour
 	}
 	p := &node{id: id, net: n, changed: make(chan struct{}, 1), ended: make(chan struct{})}
-	parts := cachesync.Parts{Peers: p, Recorder: n.recorder, Log: n.log(id)}
+	parts := cachesync.Parts{Peers: p, Recorder: n.recorder, Log: n.log(id), Now: p.now}
 	if d := n.disks[id]; d != nil {
 		p.store = d.open(n)
 		parts.Store = p.store
@@ -120,6 +123,9 @@ func (n *network) start(id string) *node {
 	n.tellAll()
 	return p
 }
+
+// now is the clock of a node's machine.
+func (p *node) now() time.Time { return time.Now().Add(time.Duration(p.suspended.Load())) }
 
 // gossip is how often the nodes say what their standing is.
 const gossip = 50 * time.Millisecond
@@ -207,6 +213,13 @@ func (n *network) cut(a, b string) {
 	n.cuts[pair(a, b)] = true
 }
 
+// slow makes each message of a stream from one node to another so late.
+func (n *network) slow(from, to string, late time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.late[[2]string{from, to}] = late
+}
+
 func (n *network) heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -229,9 +242,9 @@ func (n *network) reset() {
 // pass waits until a message has gone from one node to the other.
 func (n *network) pass(ctx context.Context, from, to string) error {
 	n.mu.Lock()
-	late := time.Duration(0)
+	late := n.late[[2]string{from, to}]
 	if n.delay > 0 {
-		late = time.Duration(n.random.Int64N(int64(n.delay)))
+		late += time.Duration(n.random.Int64N(int64(n.delay)))
 	}
 	n.mu.Unlock()
 	if late > 0 {

@@ -27,6 +27,7 @@ type Replicator struct {
 	config   Config
 	peers    Peers
 	recorder Recorder // may be nil
+	now      func() time.Time
 	log      *slog.Logger
 	settler  *settler
 	links    sync.WaitGroup // the goroutines of all reigns; Run waits for them
@@ -54,7 +55,10 @@ type Parts struct {
 	Store Store
 	// Recorder is nil without a quorum.
 	Recorder Recorder
-	Log      *slog.Logger
+	// Now is the clock by which a standby judges how long its master has been silent, the same as that of the Peers. It
+	// should go on while the machine is suspended, as Go's own does not on Linux; nil is time.Now all the same.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // New returns a Replicator with the table that the store has kept, else with an empty one. Nothing happens before
@@ -67,10 +71,15 @@ func New(config Config, parts Parts) (*Replicator, error) {
 		config:   config,
 		peers:    parts.Peers,
 		recorder: parts.Recorder,
+		now:      parts.Now,
 		log:      parts.Log,
 		settler:  newSettler(),
+		adopted:  adoptions{added: make(chan struct{}, 1)},
 		table:    ledger.New(config.Limits),
 		changed:  make(chan struct{}),
+	}
+	if r.now == nil {
+		r.now = time.Now
 	}
 	r.room = sync.NewCond(&r.mu)
 	r.journal = newJournal(parts.Store, &r.mu, r.writtenLocked)
@@ -210,7 +219,7 @@ func (r *Replicator) expire(now time.Time) time.Duration {
 	}
 	if r.following.heard.IsZero() {
 		// nobody is followed
-	} else if left := r.following.heard.Add(r.config.LagTimeout).Sub(now); left > 0 {
+	} else if left := r.following.heard.Add(r.config.LagTimeout).Sub(r.now()); left > 0 {
 		soon(left)
 	} else if -left < r.config.LagTimeout {
 		r.publishLocked() // this node may count itself out
@@ -225,6 +234,9 @@ func (r *Replicator) expire(now time.Time) time.Duration {
 		}
 		soon(k.limitLocked() - silence)
 		soon(r.config.aloneAfter() - silence)
+		for _, other := range r.reign.links {
+			soon(other.informs.Sub(now)) // then it may be left out
+		}
 		if silence >= k.limitLocked() {
 			k.expelLocked()
 		}
@@ -259,7 +271,7 @@ func (r *Replicator) stateLocked() State {
 		s.Alone, s.Waiting = s.InSyncStandbys == 0, g.shortLocked(r)
 		return s
 	}
-	s.InSync = r.inSyncLocked(time.Now())
+	s.InSync = r.inSyncLocked(r.now())
 	return s
 }
 

@@ -46,7 +46,7 @@ func (r *Replicator) Accept(hello Hello) (*Session, error) {
 	if r.following.term != hello.Term {
 		r.following = following{master: hello.Node, term: hello.Term}
 	}
-	s := &Session{r: r, hello: hello, answer: Answer{Position: r.table.Position(), Record: r.promise.Record}, answered: time.Now()}
+	s := &Session{r: r, hello: hello, answer: Answer{Position: r.table.Position(), Record: r.promise.Record}, answered: r.now()}
 	r.session = s
 	r.publishLocked()
 	return s, nil
@@ -76,7 +76,7 @@ func (s *Session) Answer() Answer { return s.answer }
 // heardLocked notes a message: it was sent after the last answer had arrived.
 func (s *Session) heardLocked() {
 	s.r.following.heard = s.answered
-	s.answered = time.Now()
+	s.answered = s.r.now()
 }
 
 // Chunk takes a part of a snapshot. The table is replaced with the last one, whatever it was before: that

@@ -77,7 +77,7 @@ func (r *Replicator) nobodyWentOnLocked(record Record, now time.Time) bool {
 func (r *Replicator) Word() (word Word, ask bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	hears := r.hearsLocked(time.Now())
+	hears := r.hearsLocked(r.now())
 	record := r.promise.Record
 	word = Word{Term: record.Term, Version: record.Version, Attached: r.reign != nil || hears}
 	return word, !word.Attached && record.Has(r.config.NodeID)

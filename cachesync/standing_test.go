@@ -95,6 +95,104 @@ func TestStandbyThatIsCutOffCountsItselfOut(t *testing.T) {
 	})
 }
 
+// The same if the one that it could learn from hears the master late, and so does not count as hearing it: whatever that one
+// says just before it learns of the smaller set must have become void before anything is committed without the other.
+func TestStandbyThatIsCutOffAsksOneThatHearsLate(t *testing.T) {
+	for after := time.Duration(0); after < 300*time.Millisecond; after += 20 * time.Millisecond {
+		t.Run(after.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newNetwork(t, 1, patient)
+				defer net.stop()
+				a, b := net.start("a"), net.start("b")
+				net.start("c")
+				lead(t, a, 1)
+				time.Sleep(2 * time.Second)
+				net.cut("a", "b")
+				time.Sleep(after)
+				net.slow("a", "c", 950*time.Millisecond)
+				time.Sleep(time.Second)
+				net.slow("a", "c", 0)
+				open := begin(a, 1, received("m"))
+				for begun := time.Now(); time.Since(begun) < 8*time.Second; time.Sleep(5 * time.Millisecond) {
+					inSync := b.State().InSync
+					select {
+					case got := <-open:
+						if inSync {
+							t.Fatal("committed while b still believes to be in sync")
+						}
+						if got.result != cachesync.Committed {
+							t.Fatal(got)
+						}
+						return
+					default:
+					}
+				}
+				t.Fatal("not committed at all")
+			})
+		})
+	}
+}
+
+// A master dies while a node joins, and the node can reach nobody else. The others may be in sync by the set without it,
+// so it must not believe that it is in another one before they know of that.
+func TestJoinerIsInTheSetWhenTheOthersKnow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, patient)
+		defer net.stop()
+		a, b := net.start("a"), net.start("b")
+		net.start("d")
+		lead(t, a, 1)
+		time.Sleep(time.Second)
+		for _, cut := range [][2]string{{"a", "b"}, {"a", "d"}, {"b", "c"}, {"c", "d"}} {
+			net.cut(cut[0], cut[1])
+		}
+		c := net.start("c")
+		time.Sleep(200 * time.Millisecond)
+		believes := c.State().InSync
+		net.kill(a)
+		lead(t, c, 2)
+		open := begin(c, 2, received("m"))
+		for range 800 {
+			inSync := b.State().InSync
+			select {
+			case <-open:
+				if believes && inSync {
+					t.Error("c was in sync and has committed, b says that it is in sync")
+				}
+				return
+			default:
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Error("c has committed nothing")
+	})
+}
+
+// While a machine is suspended Go's clock stands still, and its master may go on without it.
+func TestSuspendedStandbyCountsItselfOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, patient)
+		defer net.stop()
+		a, b := net.start("a"), net.start("b")
+		lead(t, a, 1)
+		time.Sleep(time.Second)
+		if !b.State().InSync {
+			t.Fatalf("b says %+v", b.State())
+		}
+		b.suspended.Store(int64(time.Hour))
+		if s := b.State(); s.InSync {
+			t.Errorf("b says %+v", s)
+		}
+		if word, _ := b.Word(); word.Attached {
+			t.Errorf("b says %+v", word)
+		}
+		time.Sleep(time.Second)
+		if !b.State().InSync {
+			t.Errorf("b hears its master again and says %+v", b.State())
+		}
+	})
+}
+
 func TestMasterWaitsForRecordsOfThoseThatStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newNetwork(t, 1, patient)
@@ -315,6 +413,31 @@ func TestQuorumRecordsBeforeAnythingIsCommitted(t *testing.T) {
 		select {
 		case got := <-open:
 			t.Errorf("committed before it was on record: %v", got)
+		default:
+		}
+		q.answer <- nil
+		if got := <-open; got.result != cachesync.Committed {
+			t.Error(got)
+		}
+	})
+}
+
+// The first set of a term leaves out the master of the term before. It may be back at any time, so nothing is committed
+// before a quorum knows that.
+func TestQuorumRecordsTheFirstSetOfATerm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newNetwork(t, 1, nil)
+		defer net.stop()
+		q := &quorum{asked: make(chan cachesync.Record), answer: make(chan error)}
+		net.recorder = q
+		a := net.start("a")
+		lead(t, a, 1)
+		open := begin(a, 1, received("m"))
+		record := <-q.asked
+		synctest.Wait()
+		select {
+		case got := <-open:
+			t.Fatalf("committed before %v was on record: %v", record, got)
 		default:
 		}
 		q.answer <- nil

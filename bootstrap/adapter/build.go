@@ -98,8 +98,8 @@ func (b *builder) joinpoint(kind profiler.Kind, id, typ, name string) joinpoint 
 	return j
 }
 
-// workflow makes a workflow that belongs below a channel, whose child it is not yet. Its children are in the order of starting: where messages go
-// first, where they come from last.
+// workflow makes a workflow that belongs below a channel, whose child it is not yet. Its children are in the order of
+// starting: where messages go first, where they come from last.
 func (b *builder) workflow(channel *node, cfg *WorkflowConfig, handlers []*errorHandler) *workflow {
 	name := "StandardWorkflow"
 	if cfg.Pool > 1 {

@@ -3,10 +3,12 @@ package adapter_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -207,4 +209,75 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("accepted as %+v", cfg)
 		}
 	})
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{
+		"1": 1, "4096": 4096, "10B": 10, "10kB": 10_000, "10KB": 10_000, "3MB": 3_000_000, "1GB": 1e9, "2TB": 2e12, "1 MB": 1e6,
+		"1KiB": 1 << 10, "64MiB": 64 << 20, "1GiB": 1 << 30, "8TiB": 8 << 40,
+		"": 0, "0": 0, "-1": 0, "MiB": 0, "1.5MiB": 0, "1 mob": 0, "1e3": 0, "9999999999GiB": 0, "8388608TiB": 0,
+	} {
+		if got, ok := adapter.ParseSize(text); got != want || ok != (want > 0) {
+			t.Errorf("%q: %d, %t, want %d", text, got, ok, want)
+		}
+	}
+}
+
+func TestStoreNeedsOne(t *testing.T) {
+	w := newWorld()
+	cfg, err := load(t, workflowText("on-error: store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = adapter.New(cfg, w.factory, nil, nil, adapter.Options{})
+	if err == nil || !strings.Contains(err.Error(), "orders/files/w: on-error: store: this node keeps no failed messages") {
+		t.Error(err)
+	}
+}
+
+func TestLoadRetry(t *testing.T) {
+	cfg, err := load(t, workflowText("retry: {max: 7, delay: 1s, max-delay: 1m, factor: 1.5, steps: all}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := cfg.Channels[0].Workflows[0].Retry, (adapter.Retry{Max: 7, Delay: time.Second, MaxDelay: time.Minute, Factor: 1.5, Services: true}); got != want {
+		t.Errorf("%+v", got)
+	}
+	tests := map[string]string{
+		"retry: {max: -1}":                  `retry.max: "-1" is not allowed; want a whole number from 0 to 1000`,
+		"retry: {delay: 5}":                 `retry.delay: "5" is not allowed; want a duration`,
+		"retry: {delay: 1m, max-delay: 1s}": `retry.max-delay: 1s is shorter than delay, which is 1m0s`,
+		"retry: {factor: 0.5}":              `retry.factor: "0.5" is not allowed; want a number from 1 to 100`,
+		"retry: {factor: NaN}":              `retry.factor: "NaN" is not allowed`,
+		"retry: {steps: some}":              `retry.steps: "some" is not allowed; want one of producer, all`,
+		"retry: {tries: 3}":                 `retry.tries: unknown key; want max, delay, max-delay, factor, steps`,
+		"retry: 3":                          `retry: "3" is not allowed; want a mapping`,
+		"on-error: shop":                    `on-error: "shop" is not allowed; want store (the failed-message store), or a producer`,
+		"on-error: []":                      `on-error: a list is not allowed; want store`,
+	}
+	for setting, want := range tests {
+		if _, err := load(t, workflowText(setting)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v\nwant %s", setting, err, want)
+		}
+	}
+	if _, err := load(t, workflowText("retries: 3", "retry: {max: 3}")); err == nil || !strings.Contains(err.Error(), "adapter.yaml:7: adapter.channels[0].workflows[0].retry: retries is the short form of retry.max, and both are set") {
+		t.Error(err)
+	}
+	for text, want := range map[string]string{
+		"{max-messages: 0}": `adapter.failed.max-messages: "0" is not allowed`,
+		"{max-size: 1 mob}": `adapter.failed.max-size: "1 mob" is not allowed; want a size above 0, say 4096, 64MiB or 1GiB`,
+		"{max-size: []}":    `adapter.failed.max-size: a list is not allowed`,
+	} {
+		_, err := load(t, strings.Replace(workflowText(), "  channels:", fmt.Sprintf("  failed: %s\n  channels:", text), 1))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	cfg, err = load(t, strings.Replace(workflowText(), "  channels:", "  failed: {max-messages: 5, max-size: 3MiB}\n  channels:", 1))
+	if err != nil || cfg.Failed != (adapter.FailedConfig{MaxMessages: 5, MaxBytes: 3 << 20}) {
+		t.Errorf("%v, %v", cfg, err)
+	}
+	if retry := cfg.Channels[0].Workflows[0].Retry; retry.Max != 3 {
+		t.Errorf("default %+v", retry)
+	}
 }

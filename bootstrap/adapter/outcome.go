@@ -166,7 +166,7 @@ func (l *loop) divert(m *message, failure *stepError) error {
 			m.outcome = Outcome{State: RetryOnError, Error: failure.Error()}
 			return nil
 		}
-		if errors.Is(err, errLeft) || errors.Is(err, errHeld) || errors.Is(err, errStored) {
+		if settled(err) {
 			return err
 		}
 		all = fmt.Errorf("%w; and on-error failed: %s: %w", all, h.path(), err)

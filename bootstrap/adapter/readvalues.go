@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -26,8 +27,10 @@ const (
 
 // retry reads retry, or its short form retries.
 func (r *reader) retry(v values, path string) Retry {
-	retry := Retry{Max: defaultRetries, Delay: defaultRetryDelay, MaxDelay: defaultRetryMaxDelay, Factor: defaultRetryFactor}
-	retry.Max = r.number(v, path, "retries", defaultRetries, 0, maxRetries)
+	retry := Retry{
+		Max:   r.number(v, path, "retries", defaultRetries, 0, maxRetries),
+		Delay: defaultRetryDelay, MaxDelay: defaultRetryMaxDelay, Factor: defaultRetryFactor,
+	}
 	n, ok := v["retry"]
 	if !ok {
 		return retry
@@ -38,14 +41,20 @@ func (r *reader) retry(v values, path string) Retry {
 	}
 	own := r.mapping(n, path, "max", "delay", "max-delay", "factor", "steps")
 	retry.Max = r.number(own, path, "max", defaultRetries, 0, maxRetries)
-	retry.Delay = r.duration(own, path, "delay", defaultRetryDelay, time.Millisecond)
-	retry.MaxDelay = r.duration(own, path, "max-delay", max(defaultRetryMaxDelay, retry.Delay), time.Millisecond)
+	retry.Delay, retry.MaxDelay = r.delays(n, own, path, defaultRetryDelay, defaultRetryMaxDelay)
 	retry.Factor = r.decimal(own, path, "factor", defaultRetryFactor, 1, 100)
 	retry.Services = r.word(own, path, "steps", "producer", "all") == "all"
-	if retry.MaxDelay < retry.Delay {
-		r.fault(n, path+".max-delay", "%s is shorter than delay, which is %s", retry.MaxDelay, retry.Delay)
-	}
 	return retry
+}
+
+// delays reads delay and max-delay, of which the second is never the shorter one.
+func (r *reader) delays(at *yaml.Node, v values, path string, standard, longest time.Duration) (delay, maxDelay time.Duration) {
+	delay = r.duration(v, path, "delay", standard, time.Millisecond)
+	maxDelay = r.duration(v, path, "max-delay", max(longest, delay), time.Millisecond)
+	if maxDelay < delay {
+		r.fault(at, path+".max-delay", "%s is shorter than delay, which is %s", maxDelay, delay)
+	}
+	return delay, maxDelay
 }
 
 // restart reads restart.
@@ -58,14 +67,10 @@ func (r *reader) restart(v values, path string) Restart {
 	path += ".restart"
 	own := r.mapping(n, path, "after", "delay", "max-delay", "max", "window", "then")
 	restart.After = r.number(own, path, "after", restart.After, 0, maxRetries)
-	restart.Delay = r.duration(own, path, "delay", restart.Delay, time.Millisecond)
-	restart.MaxDelay = r.duration(own, path, "max-delay", max(restart.MaxDelay, restart.Delay), time.Millisecond)
+	restart.Delay, restart.MaxDelay = r.delays(n, own, path, restart.Delay, restart.MaxDelay)
 	restart.Max = r.number(own, path, "max", 0, 0, maxRetries)
 	restart.Window = r.duration(own, path, "window", restart.Window, time.Second)
 	restart.GiveUp = r.word(own, path, "then", "stop", "give-up") == "give-up"
-	if restart.MaxDelay < restart.Delay {
-		r.fault(n, path+".max-delay", "%s is shorter than delay, which is %s", restart.MaxDelay, restart.Delay)
-	}
 	return restart
 }
 
@@ -138,14 +143,14 @@ func (r *reader) decimal(v values, path, key string, standard, low, high float64
 	return f
 }
 
-// size reads a number of bytes, with or without a unit: 4096, 64MiB.
+// size reads what ParseSize does.
 func (r *reader) size(v values, path, key string, standard int64) int64 {
 	n, ok := v[key]
 	if !ok {
 		return standard
 	}
 	if n.Kind == yaml.ScalarNode {
-		if size, ok := parseSize(n.Value); ok {
+		if size, ok := ParseSize(n.Value); ok {
 			return size
 		}
 	}
@@ -153,15 +158,24 @@ func (r *reader) size(v values, path, key string, standard int64) int64 {
 	return standard
 }
 
-func parseSize(text string) (int64, bool) {
+// ParseSize reads a number of bytes above 0, with or without a unit: 4096, 10kB, 64MiB.
+func ParseSize(text string) (size int64, ok bool) {
+	units := []struct {
+		suffix string
+		factor int64
+	}{
+		{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+		{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
+	}
 	factor := int64(1)
-	for i, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if number, found := strings.CutSuffix(text, unit); found {
-			text, factor = strings.TrimSpace(number), 1<<(10*(i+1))
+	for _, unit := range units {
+		if number, found := strings.CutSuffix(text, unit.suffix); found {
+			text, factor = strings.TrimSpace(number), unit.factor
+			break
 		}
 	}
 	size, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || size <= 0 || size > (1<<62)/factor {
+	if err != nil || size <= 0 || size > math.MaxInt64/factor {
 		return 0, false
 	}
 	return size * factor, true

@@ -136,8 +136,10 @@ func (a *Adapter) Reload(ctx context.Context, cfg *Config, factory Factory) (cha
 	if err != nil {
 		return change, nil, err
 	}
-	if faults = a.apply(ctx, n); len(faults) == 0 {
-		faults = nil
+	for _, fault := range a.apply(ctx, n) {
+		if fault != nil {
+			faults = append(faults, fault)
+		}
 	}
 	return n.change, faults, nil
 }
@@ -237,7 +239,7 @@ func (n *next) channel(a *Adapter, cfg *ChannelConfig, old *channel, stay map[st
 	n.channels = append(n.channels, c)
 }
 
-// apply changes over. What it returns has not gone as it should.
+// apply changes over. What it returns, but for nils, has not gone as it should.
 func (a *Adapter) apply(ctx context.Context, n *next) (faults []error) {
 	stopped := map[string]bool{}
 	stuck := map[string]*unit{}
@@ -274,7 +276,7 @@ func (a *Adapter) apply(ctx context.Context, n *next) (faults []error) {
 	if a.run != nil {
 		a.run.checkEnd()
 	}
-	return slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+	return faults
 }
 
 // retire ends a unit that is not needed any more.
@@ -372,5 +374,5 @@ func (a *Adapter) dispose(ctx context.Context, nodes []*node) (faults []error) {
 	for _, n := range slices.Backward(nodes) {
 		faults = append(faults, n.stop(ctx), n.close(ctx))
 	}
-	return slices.DeleteFunc(faults, func(err error) bool { return err == nil })
+	return faults
 }

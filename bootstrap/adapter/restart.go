@@ -42,9 +42,7 @@ func (b *budget) next(r *Restart, now time.Time) (time.Duration, bool) {
 		}
 	}
 	if b.restarts = recent; len(recent) == 0 || b.pauses == nil {
-		b.pauses = &backoff.ExponentialBackOff{
-			InitialInterval: r.Delay, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: r.MaxDelay,
-		}
+		b.pauses = growing(r.Delay, 2, r.MaxDelay)
 	}
 	if r.Max > 0 && len(recent) >= r.Max {
 		return 0, false

@@ -101,22 +101,19 @@ func (r remnant) message() FailedMessage {
 
 // FailedMessage returns one of them with its payload.
 func (a *Adapter) FailedMessage(ctx context.Context, id string) (FailedMessage, error) {
-	r := a.current.Load()
+	var rem remnant
+	var found bool
+	if r := a.current.Load(); r != nil {
+		rem, found = r.takeover.find(id)
+	}
 	if a.options.Failed != nil {
 		f, err := a.options.Failed.Get(ctx, id)
-		if err == nil || !errors.Is(err, ErrNoSuchFailed) {
-			m := FailedMessage{Failed: f}
-			if r != nil {
-				rem, found := r.takeover.waiting()[id]
-				m.Mirrored = found && !rem.unmirrored
-			}
-			return m, err
+		if !errors.Is(err, ErrNoSuchFailed) {
+			return FailedMessage{Failed: f, Mirrored: found && !rem.unmirrored}, err
 		}
 	}
-	if r != nil {
-		if rem, found := r.takeover.waiting()[id]; found {
-			return rem.message(), nil
-		}
+	if found {
+		return rem.message(), nil
 	}
 	return FailedMessage{}, fmt.Errorf("%w: %q", ErrNoSuchFailed, id)
 }
@@ -128,27 +125,11 @@ func (a *Adapter) RetryFailed(ctx context.Context, id string) (Outcome, error) {
 	if r == nil {
 		return Outcome{}, ErrNotRunning
 	}
-	rem, l, err := r.take(id)
+	rem, err := r.seize(ctx, id)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if !r.flights.enter(ctx, id) {
-		r.putBack(rem)
-		return Outcome{}, fmt.Errorf("message %s is under way", id)
-	}
-	j, err := r.retryJob(ctx, l, rem)
-	if err != nil {
-		r.putBack(rem)
-		r.flights.leave(id)
-		return Outcome{}, err
-	}
-	select {
-	case l.injected <- j:
-	case <-ctx.Done():
-		err = fmt.Errorf("workflow %s is busy, and has not taken the message up in time", l.workflow.cfg.ID)
-	case <-l.receiving.Done():
-		err = fmt.Errorf("workflow %s is stopping", l.workflow.cfg.ID)
-	}
+	j, err := r.inject(ctx, rem)
 	if err != nil {
 		r.putBack(rem)
 		r.flights.leave(id)
@@ -162,22 +143,43 @@ func (a *Adapter) RetryFailed(ctx context.Context, id string) (Outcome, error) {
 	}
 }
 
-// take takes a message away from those that wait for an operator. Its workflow is nil if the file has it no more.
-func (r *run) take(id string) (remnant, *loop, error) {
+// seize takes a message away from those that wait for an operator, and has its flight.
+func (r *run) seize(ctx context.Context, id string) (remnant, error) {
 	rem, found := r.takeover.take(id)
-	if !found {
-		if rem.stands == awaited {
-			return remnant{}, nil, fmt.Errorf("message %s waits for its source to deliver it again", id)
-		}
-		return remnant{}, nil, fmt.Errorf("%w: %q", ErrNoSuchFailed, id)
+	switch {
+	case !found && rem.stands == awaited:
+		return remnant{}, fmt.Errorf("message %s waits for its source to deliver it again", id)
+	case !found:
+		return remnant{}, fmt.Errorf("%w: %q", ErrNoSuchFailed, id)
 	}
 	r.gauge(rem).Add(-1)
-	return rem, r.loop(rem.Workflow), nil
+	if !r.flights.enter(ctx, id) {
+		r.putBack(rem)
+		return remnant{}, fmt.Errorf("message %s is under way", id)
+	}
+	return rem, nil
 }
 
 func (r *run) putBack(rem remnant) {
 	r.takeover.put(rem)
 	r.gauge(rem).Add(1)
+}
+
+// inject gives a message to a worker of its workflow, and the flight with it.
+func (r *run) inject(ctx context.Context, rem remnant) (job, error) {
+	l := r.loop(rem.Workflow)
+	j, err := r.retryJob(ctx, l, rem)
+	if err != nil {
+		return job{}, err
+	}
+	select {
+	case l.injected <- j:
+		return j, nil
+	case <-ctx.Done():
+		return job{}, fmt.Errorf("workflow %s is busy, and has not taken the message up in time", rem.Workflow)
+	case <-l.receiving.Done():
+		return job{}, fmt.Errorf("workflow %s is stopping", rem.Workflow)
+	}
 }
 
 // retryJob is what a worker gets; l may be nil.
@@ -250,13 +252,9 @@ func (a *Adapter) DropFailed(ctx context.Context, id string) error {
 	if r == nil {
 		return ErrNotRunning
 	}
-	rem, _, err := r.take(id)
+	rem, err := r.seize(ctx, id)
 	if err != nil {
 		return err
-	}
-	if !r.flights.enter(ctx, id) {
-		r.putBack(rem)
-		return fmt.Errorf("message %s is under way", id)
 	}
 	defer r.flights.leave(id)
 	err = r.write(ctx, a.log, id, "done", func(ctx context.Context) error {

@@ -285,17 +285,18 @@ func write(
 
 // backOff gives the pauses between the attempts of one step.
 func (r *Retry) backOff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{
-		InitialInterval: r.Delay, Multiplier: r.Factor, RandomizationFactor: 0.5, MaxInterval: r.MaxDelay,
-	}
+	return growing(r.Delay, r.Factor, r.MaxDelay)
 }
 
-// newBackOff gives the pauses after failures: from 100 ms doubling up to 30 s, each half as long again or
-// short, so that nodes and workers do not keep in step.
+// newBackOff gives the pauses after failures: from 100 ms doubling up to 30 s.
 func newBackOff() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{
-		InitialInterval: 100 * time.Millisecond, Multiplier: 2, RandomizationFactor: 0.5, MaxInterval: 30 * time.Second,
-	}
+	return growing(100*time.Millisecond, 2, 30*time.Second)
+}
+
+// growing gives pauses from first to longest, each factor times as long as the one before, and half as long again or
+// short, so that nodes and workers do not keep in step.
+func growing(first time.Duration, factor float64, longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: first, Multiplier: factor, RandomizationFactor: 0.5, MaxInterval: longest}
 }
 
 // sleep returns false if ctx ended first.

@@ -98,6 +98,14 @@ func (t *takeover) strip(id string) {
 	}
 }
 
+// find returns a message that waits for an operator, and leaves it there.
+func (t *takeover) find(id string) (remnant, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r, ok := t.entries[id]
+	return r, ok && r.stands != awaited
+}
+
 // waiting are the messages that wait for an operator, by their ids.
 func (t *takeover) waiting() map[string]remnant {
 	t.mu.Lock()

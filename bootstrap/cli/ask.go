@@ -19,21 +19,75 @@ import (
 // askTimeout bounds a question to a running node that it can answer at once.
 const askTimeout = 5 * time.Second
 
-// outputFlag is -o of a subcommand.
-type outputFlag struct{ format string }
+// drainPatience is what an answer may take beyond the time for work to be finished, and the cluster's own times.
+const drainPatience = 15 * time.Second
+
+// outputFlag is -o of a subcommand: text or json.
+type outputFlag string
+
+const (
+	outputText outputFlag = "text"
+	outputJSON outputFlag = "json"
+)
 
 func (o *outputFlag) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "text or json")
+	*o = outputText
+	cmd.Flags().VarP(o, "output", "o", "text or json")
 }
 
-func (o *outputFlag) check() error {
-	if o.format != "text" && o.format != "json" {
-		return usageError{fmt.Errorf("-o %s: want text or json", o.format)}
+// Set implements pflag.Value.
+func (o *outputFlag) Set(value string) error {
+	*o = outputFlag(value)
+	if *o != outputText && *o != outputJSON {
+		return errors.New("want text or json")
 	}
 	return nil
 }
 
-func (o *outputFlag) json() bool { return o.format == "json" }
+// String implements pflag.Value.
+func (o *outputFlag) String() string { return string(*o) }
+
+// Type implements pflag.Value.
+func (o *outputFlag) Type() string { return "format" }
+
+func (o *outputFlag) json() bool { return *o == outputJSON }
+
+// timeoutFlag is --timeout of a subcommand, which is not negative.
+type timeoutFlag time.Duration
+
+func (t *timeoutFlag) add(cmd *cobra.Command, standard time.Duration, usage string) {
+	*t = timeoutFlag(standard)
+	cmd.Flags().Var(t, "timeout", usage)
+}
+
+// Set implements pflag.Value.
+func (t *timeoutFlag) Set(value string) error {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < 0 {
+		return errors.New("want a time such as 30s")
+	}
+	*t = timeoutFlag(d)
+	return nil
+}
+
+// String implements pflag.Value. Nothing is shown as the default where that is somebody else's.
+func (t *timeoutFlag) String() string {
+	if *t == 0 {
+		return ""
+	}
+	return time.Duration(*t).String()
+}
+
+// Type implements pflag.Value.
+func (t *timeoutFlag) Type() string { return "duration" }
+
+// show writes an answer as JSON, or as print does.
+func show[T proto.Message](w io.Writer, output outputFlag, answer T, print func(io.Writer, T) error) error {
+	if output.json() {
+		return writeJSON(w, answer)
+	}
+	return print(w, answer)
+}
 
 // writeJSON writes a message as JSON, fields that are empty included, so that scripts find them.
 func writeJSON(w io.Writer, m proto.Message) error {

@@ -100,7 +100,7 @@ Commands for a running node (of the same data.dir; -D and -cp as above):
   pause, resume          let nobody be promoted in the whole cluster, and end that
   members list           who votes; add NODE, remove NODE, replace OLD NEW change it, on the master
   failed list            the messages that wait for an operator; show, retry, drop ID (retry and drop on the master)
-  workflow list          the workflows; start, stop ID of a workflow or a channel, on the master
+  workflow list          the workflows; metrics; start, stop ID of a workflow or a channel, on the master
   reload                 read the adapter file again, and change what differs (--dry-run); as SIGHUP
   takeovers              this node's changes of role, and how each went; the node need not run
 
@@ -143,7 +143,8 @@ func (p Process) subcommand(ctx context.Context, args Args) error {
 func commands(dataDir func() (string, error)) []*cobra.Command {
 	return []*cobra.Command{
 		newStatusCommand(dataDir), newHandoverCommand(dataDir), newPauseCommand(dataDir), newResumeCommand(dataDir),
-		newMembersCommand(dataDir), newTakeoversCommand(dataDir), newFailedCommand(dataDir), newWorkflowCommand(dataDir), newReloadCommand(dataDir), newKeygenCommand(),
+		newMembersCommand(dataDir), newTakeoversCommand(dataDir), newFailedCommand(dataDir), newWorkflowCommand(dataDir),
+		newReloadCommand(dataDir), newKeygenCommand(),
 	}
 }
 

@@ -23,6 +23,8 @@ import (
 
 // fakeNode answers on a control socket, and keeps what it was asked.
 type fakeNode struct {
+	controlv1.UnimplementedControlServiceServer
+
 	status   *controlv1.StatusResponse
 	refuse   error
 	handover *controlv1.HandoverRequest
@@ -115,6 +117,7 @@ func fullStatus() *controlv1.StatusResponse {
 		},
 		Mirror: &cachesyncv1.StatusResponse{
 			State: &cachesyncv1.MirrorState{InSync: true}, Entries: 1, Bytes: 2, DedupeIds: 3, Address: "127.0.0.1:1",
+			Store: "data/mirror", Fault: "no space left", Group: "230.0.0.1:4446", Ehcache: "config/ehcache.xml",
 			Peers: []*cachesyncv1.PeerStatus{{NodeId: "c", Connected: true}},
 		},
 		Warnings: []string{"failover.key.file is not set"},
@@ -144,6 +147,8 @@ network   multicast 230.0.0.1:2710 on lo, NOT AUTHENTICATED: failover.key.file i
 dropped   7 forged, 3 foreign
 adapter   orders  started
 mirror    in sync, index 0, 1 in flight (2 bytes), 3 ids remembered, at 127.0.0.1:1
+          kept on disk in data/mirror, WHICH CANNOT BE WRITTEN: no space left; peers are found by 230.0.0.1:4446
+          settings that nobody has made are those of config/ehcache.xml
 steps     0 events, 0 dropped
 warning   failover.key.file is not set
 
@@ -283,7 +288,7 @@ func TestCommandLinesThatAreWrong(t *testing.T) {
 	for _, args := range [][]string{
 		{"status", "x"}, {"status", "-o", "xml"}, {"status", "--no-such"}, {"handover", "a", "b"}, {"handover", "--timeout", "soon"},
 		{"handover", "--timeout=-1s"}, {"pause", "x"}, {"members"}, {"members", "add"}, {"members", "replace", "a"}, {"members", "promote", "a"},
-		{"takeovers", "x"}, {"promote"},
+		{"takeovers", "x"}, {"promote"}, {"keygen", "x"}, {"keygen", "--add", "a", "--drop", "b"}, {"failed", "retry", "m", "--timeout=-1s"},
 	} {
 		if code, _, errs := ask(args...); code != exitUsage || errs == "" {
 			t.Errorf("%v: exit code %d, want %d: %s", args, code, exitUsage, errs)

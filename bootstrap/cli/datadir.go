@@ -11,6 +11,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/google/uuid"
 
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 	"github.com/understudy-ha/understudy/bootstrap/config"
 )
 
@@ -61,7 +62,7 @@ func (d *dataDir) nodeID(given string) (string, error) {
 		host = "node"
 	}
 	id := host + "-" + uuid.NewString()[:8]
-	if err := writeFile(file, []byte(id+"\n")); err != nil {
+	if err := durable.WriteFile(file, []byte(id+"\n")); err != nil {
 		return "", fmt.Errorf("node.id: %w", err)
 	}
 	return id, nil

@@ -49,17 +49,11 @@ func newFailedListCommand(dataDir func() (string, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "which messages wait, and why", Args: argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			list, err := listFailed(cmd.Context(), dataDir)
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				return writeJSON(cmd.OutOrStdout(), list)
-			}
-			return printFailed(cmd.OutOrStdout(), list)
+			return show(cmd.OutOrStdout(), output, list, printFailed)
 		},
 	}
 	output.add(cmd)
@@ -141,9 +135,6 @@ func newFailedShowCommand(dataDir func() (string, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "one message with its metadata and its content", Args: argsExactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			m, err := ask(cmd.Context(), dataDir, retryTimeout,
 				func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.ShowFailedResponse, error) {
 					return c.ShowFailed(ctx, &controlv1.ShowFailedRequest{MessageId: args[0]})
@@ -151,10 +142,7 @@ func newFailedShowCommand(dataDir func() (string, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				return writeJSON(cmd.OutOrStdout(), m)
-			}
-			return printFailedMessage(cmd.OutOrStdout(), m)
+			return show(cmd.OutOrStdout(), output, m, printFailedMessage)
 		},
 	}
 	output.add(cmd)
@@ -210,22 +198,19 @@ func printFailedMessage(w io.Writer, r *controlv1.ShowFailedResponse) error {
 
 func newFailedRetryCommand(dataDir func() (string, error)) *cobra.Command {
 	var output outputFlag
-	var timeout time.Duration
+	var timeout timeoutFlag
 	var all bool
 	cmd := &cobra.Command{
 		Use: "retry ID...", Short: "send messages through their workflow again, on the master",
 		Long: "Sends each message through its workflow again, with its id and its metadata, one after the other, and waits for its end.\n" +
 			"Exit code 1 if one has not come to its end. Content and metadata may have been mended in the folder of the message before.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			ids, err := failedIDs(cmd, dataDir, args, all)
 			if err != nil {
 				return err
 			}
 			return eachFailed(ids, func(id string) error {
-				r, err := ask(cmd.Context(), dataDir, timeout+askTimeout,
+				r, err := ask(cmd.Context(), dataDir, time.Duration(timeout)+askTimeout,
 					func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.RetryFailedResponse, error) {
 						return c.RetryFailed(ctx, &controlv1.RetryFailedRequest{MessageId: id, TimeoutNanos: int64(timeout)})
 					})
@@ -237,7 +222,7 @@ func newFailedRetryCommand(dataDir func() (string, error)) *cobra.Command {
 		},
 	}
 	output.add(cmd)
-	cmd.Flags().DurationVar(&timeout, "timeout", retryTimeout, "how long to wait for the end of each; it goes on after that")
+	timeout.add(cmd, retryTimeout, "how long to wait for the end of each; it goes on after that")
 	cmd.Flags().BoolVar(&all, "all", false, "all that there are")
 	return cmd
 }
@@ -264,6 +249,7 @@ func printRetry(w io.Writer, output outputFlag, id string, r *controlv1.RetryFai
 }
 
 func newFailedDropCommand(dataDir func() (string, error)) *cobra.Command {
+	var output outputFlag
 	var all bool
 	cmd := &cobra.Command{
 		Use: "drop ID...", Short: "forget messages for good, on the master",
@@ -273,18 +259,21 @@ func newFailedDropCommand(dataDir func() (string, error)) *cobra.Command {
 				return err
 			}
 			return eachFailed(ids, func(id string) error {
-				_, err := ask(cmd.Context(), dataDir, askTimeout,
+				r, err := ask(cmd.Context(), dataDir, askTimeout,
 					func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.DropFailedResponse, error) {
 						return c.DropFailed(ctx, &controlv1.DropFailedRequest{MessageId: id})
 					})
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "message %s: dropped\n", id)
-				return err
+				return show(cmd.OutOrStdout(), output, r, func(w io.Writer, _ *controlv1.DropFailedResponse) error {
+					_, err := fmt.Fprintf(w, "message %s: dropped\n", id)
+					return err
+				})
 			})
 		},
 	}
+	output.add(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "all that there are")
 	return cmd
 }

@@ -24,7 +24,7 @@ const maxListedError = 1024
 const maxShown = 1 << 20
 
 // ListFailed implements management.Engine.
-func (r *runner) ListFailed(ctx context.Context) (*controlv1.ListFailedResponse, error) {
+func (r *runner) ListFailed(ctx context.Context, _ *controlv1.ListFailedRequest) (*controlv1.ListFailedResponse, error) {
 	store, err := r.failedStore()
 	if err != nil {
 		return nil, asStatus(err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,13 +13,9 @@ import (
 	controlv1 "github.com/understudy-ha/understudy/proto/gen/understudy/control/v1"
 )
 
-// handoverPatience is what the answer to a handover may take beyond the time for the work to be finished, and the
-// cluster's own times.
-const handoverPatience = 15 * time.Second
-
 func newHandoverCommand(dataDir func() (string, error)) *cobra.Command {
 	var output outputFlag
-	var timeout time.Duration
+	var timeout timeoutFlag
 	cmd := &cobra.Command{
 		Use:   "handover [NODE]",
 		Short: "make another node the master",
@@ -26,12 +23,6 @@ func newHandoverCommand(dataDir func() (string, error)) *cobra.Command {
 			"leads, the named one or the best. It is refused when none could, with the reason for each.",
 		Args: argsAtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
-			if timeout < 0 {
-				return usageError{fmt.Errorf("--timeout %s: want a time such as 30s", timeout)}
-			}
 			request := &controlv1.HandoverRequest{TimeoutNanos: int64(timeout)}
 			if len(args) > 0 {
 				request.To = args[0]
@@ -41,8 +32,8 @@ func newHandoverCommand(dataDir func() (string, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			drain := max(timeout, time.Duration(node.StopTimeoutNanos))
-			wait := drain + 3*time.Duration(node.PatienceNanos) + handoverPatience
+			drain := max(time.Duration(timeout), time.Duration(node.StopTimeoutNanos))
+			wait := drain + 3*time.Duration(node.PatienceNanos) + drainPatience
 			done, err := ask(cmd.Context(), dataDir, wait,
 				func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.HandoverResponse, error) {
 					return c.Handover(ctx, request)
@@ -50,14 +41,11 @@ func newHandoverCommand(dataDir func() (string, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				return writeJSON(cmd.OutOrStdout(), done)
-			}
-			return printHandover(cmd.OutOrStdout(), done)
+			return show(cmd.OutOrStdout(), output, done, printHandover)
 		},
 	}
 	output.add(cmd)
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long what is under way may take to be finished; default stop.timeout")
+	timeout.add(cmd, 0, "how long what is under way may take to be finished; default stop.timeout")
 	return cmd
 }
 
@@ -80,14 +68,14 @@ func fine(nanos int64) string {
 	return fmt.Sprintf("%.1f ms", float64(nanos)/float64(time.Millisecond))
 }
 
-// argsAtMost and argsExactly are cobra's, with the exit code of a wrong command line.
+// argsAtMost and argsExactly are cobra's, with the exit code of a wrong command line; so are flags that exclude each other.
 func argsAtMost(n int) cobra.PositionalArgs { return usageArgs(cobra.MaximumNArgs(n)) }
 
 func argsExactly(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)) }
 
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
+		if err := cmp.Or(check(cmd, args), cmd.ValidateFlagGroups()); err != nil {
 			return usageError{fmt.Errorf("%w\nusage: bootstrap %s", err, strings.TrimPrefix(cmd.UseLine(), "bootstrap "))}
 		}
 		return nil

@@ -22,7 +22,7 @@ other, hand over, restart the last):
 func newKeygenCommand() *cobra.Command {
 	var output, add, promote, drop, show string
 	cmd := &cobra.Command{
-		Use: "keygen", Short: "make a key file, with which the nodes of a cluster know each other", Long: keygenHelp, Args: cobra.NoArgs,
+		Use: "keygen", Short: "make a key file, with which the nodes of a cluster know each other", Long: keygenHelp, Args: argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			say := func(format string, args ...any) error {
 				_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)

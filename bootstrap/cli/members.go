@@ -50,9 +50,6 @@ func changeCommand(dataDir func() (string, error), use, short string, args int, 
 	cmd := &cobra.Command{
 		Use: use, Short: short, Args: argsExactly(args),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			answer, err := ask(cmd.Context(), dataDir, changeTimeout,
 				func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.ChangeMembersResponse, error) {
 					return c.ChangeMembers(ctx, request(args))
@@ -60,15 +57,16 @@ func changeCommand(dataDir func() (string, error), use, short string, args int, 
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				return writeJSON(cmd.OutOrStdout(), answer)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "the voters are now: %s\n", strings.Join(answer.Voters, ", "))
-			return err
+			return show(cmd.OutOrStdout(), output, answer, printVoters)
 		},
 	}
 	output.add(cmd)
 	return cmd
+}
+
+func printVoters(w io.Writer, r *controlv1.ChangeMembersResponse) error {
+	_, err := fmt.Fprintf(w, "the voters are now: %s\n", strings.Join(r.Voters, ", "))
+	return err
 }
 
 func newMembersListCommand(dataDir func() (string, error)) *cobra.Command {
@@ -76,9 +74,6 @@ func newMembersListCommand(dataDir func() (string, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "who votes", Args: argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			s, err := askStatus(cmd.Context(), dataDir)
 			if err != nil {
 				return err

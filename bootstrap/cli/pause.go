@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -30,9 +31,6 @@ func pauseCommand(dataDir func() (string, error), on bool, cmd *cobra.Command) *
 	var output outputFlag
 	cmd.Args = argsExactly(0)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := output.check(); err != nil {
-			return err
-		}
 		answer, err := ask(cmd.Context(), dataDir, askTimeout,
 			func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.PauseResponse, error) {
 				return c.Pause(ctx, &controlv1.PauseRequest{On: on})
@@ -40,16 +38,17 @@ func pauseCommand(dataDir func() (string, error), on bool, cmd *cobra.Command) *
 		if err != nil {
 			return err
 		}
-		if output.json() {
-			return writeJSON(cmd.OutOrStdout(), answer)
-		}
-		text := "the cluster is no longer paused: who can lead may be promoted"
-		if answer.Paused {
-			text = "THE CLUSTER IS PAUSED (by " + answer.PausedBy + "): nobody is promoted, whatever happens, until bootstrap resume"
-		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
-		return err
+		return show(cmd.OutOrStdout(), output, answer, printPause)
 	}
 	output.add(cmd)
 	return cmd
+}
+
+func printPause(w io.Writer, r *controlv1.PauseResponse) error {
+	text := "the cluster is no longer paused: who can lead may be promoted"
+	if r.Paused {
+		text = "THE CLUSTER IS PAUSED (by " + r.PausedBy + "): nobody is promoted, whatever happens, until bootstrap resume"
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
 }

@@ -30,8 +30,10 @@ type plugins struct {
 // pluginProcess is one plugin: what it is to the node, and who watches over it.
 type pluginProcess struct {
 	name, options string
-	first         *loader.Plugin
-	supervisor    *loader.Supervisor
+	// defaults are the properties that nobody has set.
+	defaults   []string
+	first      *loader.Plugin
+	supervisor *loader.Supervisor
 	// patience is how long it may take to answer what it is told first.
 	patience time.Duration
 	// version is of the process that was told last.
@@ -47,9 +49,10 @@ type pluginProcess struct {
 // plan names the plugins to load, agents in the order in which their hooks run.
 func (s *setup) plan(inLib []string) []*pluginProcess {
 	var list []*pluginProcess
+	defaults := s.cfg.Defaults()
 	add := func(name, options string) {
 		if !slices.ContainsFunc(list, func(p *pluginProcess) bool { return p.name == name }) {
-			list = append(list, &pluginProcess{name: name, options: options})
+			list = append(list, &pluginProcess{name: name, options: options, defaults: defaults})
 		}
 	}
 	if s.cfg.Witness {
@@ -241,6 +244,7 @@ func (p *pluginProcess) meet(ctx context.Context, process *loader.Plugin, node *
 	info, err := answer(ctx, p.patience, func(ctx context.Context) (contract.MirrorInfo, error) {
 		return mirror.Configure(ctx, contract.MirrorConfig{
 			NodeID: premain.NodeID, Cluster: premain.Cluster, DataDir: premain.DataDir, Properties: premain.Properties,
+			Defaults: p.defaults,
 		})
 	})
 	if err != nil {

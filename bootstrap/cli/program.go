@@ -41,11 +41,19 @@ func (s *setup) checkProgram() error {
 			"a network would be one; set it"))
 	}
 	if len(s.cfg.Factories) > 0 {
-		if err := command.Fit(cfg.StopTimeout, s.cfg.FailoverDelay, s.cfg.FailoverRetries); err != nil {
+		if err := s.fit(cfg.StopTimeout); err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", s.cfg.Origin("workload.stop.timeout"), err))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// fit checks that a program can be stopped within a lease.
+func (s *setup) fit(stop time.Duration) error {
+	if i := s.cfg.Interlok; i != nil {
+		return command.FitPings(stop, i.Interval, s.cfg.FailoverLease())
+	}
+	return command.Fit(stop, s.cfg.FailoverDelay, s.cfg.FailoverRetries)
 }
 
 // programID names the program at joinpoints and in the log.
@@ -65,7 +73,7 @@ func (r *runner) buildProgram(cfg command.Config) (host.Workload, error) {
 	}
 	var lease time.Duration
 	if r.gated {
-		lease = time.Duration(r.setup.cfg.FailoverRetries) * r.setup.cfg.FailoverDelay
+		lease = r.setup.cfg.FailoverLease()
 	}
 	p := &program{id: programID(cfg), Workload: command.New(command.Options{
 		Config: cfg, NodeID: r.nodeID, Cluster: r.setup.cluster(), DataDir: r.setup.cfg.DataDir, Lease: lease, Clock: host.Boottime,

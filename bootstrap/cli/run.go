@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/understudy-ha/understudy/bootstrap/config"
 	"github.com/understudy-ha/understudy/bootstrap/host"
 	"github.com/understudy-ha/understudy/bootstrap/management"
+	"github.com/understudy-ha/understudy/failover"
 	"github.com/understudy-ha/understudy/plugins/contract"
 	"github.com/understudy-ha/understudy/profiler"
 )
@@ -147,7 +149,7 @@ func (r *runner) warnAboutLacks() {
 	if r.plugins.mirror() == nil && !cfg.Witness && !cfg.Workload.Enabled() {
 		r.warn("there is no cachesync plugin: messages in flight are not mirrored")
 	}
-	if cfg.FailoverKeyFile == "" && cfg.Properties()["failover.wire"] != "interlok" {
+	if cfg.FailoverKeyFile == "" && cfg.Interlok == nil { // Else there is no cure for the pings, and the plugin says so.
 		r.warn("failover.key.file is not set: NOTHING IS AUTHENTICATED, whoever can send to this node's network can take part in the " +
 			"election; bootstrap keygen makes a key")
 	}
@@ -209,8 +211,8 @@ func (r *runner) newNode(reports takeovers) *host.Node {
 		NodeID: r.nodeID, Cluster: r.setup.cluster(), Witness: cfg.Witness,
 		Build:    r.build,
 		Failover: r.gated, Mirror: r.gated && r.plugins.mirror() != nil,
-		Delay: cfg.FailoverDelay, Patience: time.Duration(cfg.FailoverRetries) * cfg.FailoverDelay, StopTimeout: cfg.StopTimeout,
-		Check: r.check(), Hook: r.hook(),
+		Delay: cfg.FailoverDelay, Patience: cfg.FailoverPatience(), Beat: cfg.FailoverBeat(), Unnamed: cfg.Interlok != nil,
+		StopTimeout: cfg.StopTimeout, Check: r.check(), Hook: r.hook(),
 		Changed: func(c host.Change) {
 			if err := reports.keep(c); err != nil {
 				r.log.Warn("a takeover report could not be written", "error", err)
@@ -230,9 +232,16 @@ func (r *runner) newNode(reports takeovers) *host.Node {
 	if cfg.FailoverEvidence == config.ToggleOn && !cfg.Witness {
 		opt.Liveness = &host.LivenessConfig{
 			Listen: cfg.FailoverLiveness, Interface: cfg.FailoverInterface, Toward: cfg.Towards(), Host: cfg.Properties()["failover.tcp.host"],
+			Choose: chooseAddress,
 		}
 	}
 	return host.New(opt)
+}
+
+// chooseAddress reads failover.interface as the election does.
+func chooseAddress(spec string) (netip.Addr, error) {
+	nic, err := failover.ChooseNIC(spec, false)
+	return nic.Address, err
 }
 
 // check is failover.check.

@@ -116,7 +116,7 @@ func (r *runner) Status(ctx context.Context) *controlv1.StatusResponse {
 		RoleSinceNanos: int64(s.RoleSince), GateOpen: s.GateOpen, GateValidNanos: int64(s.GateValid),
 		GateLapsed: s.GateLapsed, Stalls: s.Stalls, CanLead: s.CanLead, CannotLead: s.CannotLead,
 		DelayNanos:    int64(r.setup.cfg.FailoverDelay),
-		PatienceNanos: int64(r.setup.cfg.FailoverDelay) * int64(r.setup.cfg.FailoverRetries),
+		PatienceNanos: int64(r.setup.cfg.FailoverPatience()),
 		Alone:         !r.gated, StopTimeoutNanos: int64(r.setup.cfg.StopTimeout),
 		AdapterId: s.AdapterID, AdapterState: "Closed", Warnings: slices.Clone(r.setup.warnings),
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 // A node that is told to stop while its plugins start has stopped cleanly.
@@ -33,15 +35,23 @@ func TestStopDuringStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	go func() {
-		defer stop()
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-			if _, err := os.Stat(filepath.Join(dir, "started")); err == nil {
-				return
+	watcher, err := fsnotify.NewWatcher()
+	if err == nil {
+		err = watcher.Add(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	go func() { // until the watcher is closed
+		for event := range watcher.Events {
+			if event.Has(fsnotify.Create) && filepath.Base(event.Name) == "started" {
+				stop()
 			}
 		}
 	}()
+	defer watcher.Close()
 	var out, log bytes.Buffer
 	code := Main(ctx, Process{
 		Args: []string{"-cp", filepath.Join(dir, "config"), "bootstrap.properties"},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	cachesyncv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cachesync/v1"
 	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
 	controlv1 "github.com/understudy-ha/understudy/proto/gen/understudy/control/v1"
 	failoverv1 "github.com/understudy-ha/understudy/proto/gen/understudy/failover/v1"
@@ -26,17 +27,11 @@ func newStatusCommand(dataDir func() (string, error)) *cobra.Command {
 		Long:  "Asks the node that runs on this machine with the same data.dir. Every node answers, whatever its role.",
 		Args:  argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			s, err := askStatus(cmd.Context(), dataDir)
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				return writeJSON(cmd.OutOrStdout(), s)
-			}
-			return printStatus(cmd.OutOrStdout(), s)
+			return show(cmd.OutOrStdout(), output, s, printStatus)
 		},
 	}
 	output.add(cmd)
@@ -68,7 +63,10 @@ func printStatus(w io.Writer, s *controlv1.StatusResponse) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	printWorkflows(w, s.Workflows)
+	if len(s.Workflows) > 0 {
+		fmt.Fprintln(w)
+		printWorkflows(w, s.Workflows)
+	}
 	printPeers(w, s)
 	printMatrix(w, s)
 	printPlugins(w, s.Plugins)
@@ -190,8 +188,27 @@ func printWork(t rows, s *controlv1.StatusResponse) {
 		}
 		t.row("mirror", "%s, index %d, %d in flight (%d bytes), %d ids remembered, at %s", sync,
 			m.GetState().GetPosition().GetIndex(), m.Entries, m.Bytes, m.DedupeIds, m.Address)
+		printMirrorSettings(t, m)
 	}
 	t.row("steps", "%d events, %d dropped", s.StepEvents, s.StepEventsDropped)
+}
+
+// printMirrorSettings is where the mirror's table is, how it finds its peers, and who said so.
+func printMirrorSettings(t rows, m *cachesyncv1.StatusResponse) {
+	store := "in memory"
+	if m.Store != "" {
+		store = "on disk in " + m.Store
+	}
+	if m.Fault != "" {
+		store += ", WHICH CANNOT BE WRITTEN: " + m.Fault
+	}
+	if m.Group != "" { // an older plugin does not say
+		store += "; peers are found by " + m.Group
+	}
+	t.row("", "kept %s", store)
+	if m.Ehcache != "" {
+		t.row("", "settings that nobody has made are those of %s", m.Ehcache)
+	}
 }
 
 func roleLine(s *controlv1.StatusResponse) string {
@@ -233,11 +250,8 @@ func age(nanos int64) string {
 }
 
 func printWorkflows(w io.Writer, workflows []*controlv1.WorkflowStatus) {
-	if len(workflows) == 0 {
-		return
-	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nWORKFLOW\tSTATE\tRECEIVED\tPRODUCED\tFAILED\tREPEATED\tIN FLIGHT\tHELD\tSTORED\tRESTARTS\tLAST ERROR")
+	fmt.Fprintln(t, "WORKFLOW\tSTATE\tRECEIVED\tPRODUCED\tFAILED\tREPEATED\tIN FLIGHT\tHELD\tSTORED\tRESTARTS\tLAST ERROR")
 	for _, f := range workflows {
 		fmt.Fprintf(t, "%s/%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", f.Channel, f.Id, f.State, f.Received, f.Produced,
 			f.Failed, f.Duplicates, f.InFlight, f.Held, f.Stored, f.Restarts, short(f.LastError))

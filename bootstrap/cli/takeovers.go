@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 	"github.com/understudy-ha/understudy/bootstrap/host"
 )
 
@@ -41,7 +42,7 @@ func (t takeovers) keep(c host.Change) error {
 	}
 	// A term is number:node; a colon is no character of a file name everywhere.
 	name := strings.ReplaceAll(c.Term, ":", "-") + "-" + string(c.What) + ".json"
-	if err := writeFile(filepath.Join(t.dir, name), append(text, '\n')); err != nil {
+	if err := durable.WriteFile(filepath.Join(t.dir, name), append(text, '\n')); err != nil {
 		return fmt.Errorf("takeover report: %w", err)
 	}
 	return t.prune()
@@ -135,9 +136,6 @@ func newTakeoversCommand(dataDir func() (string, error)) *cobra.Command {
 			"run.",
 		Args: argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			dir, err := dataDir()
 			if err != nil {
 				return usageError{err}

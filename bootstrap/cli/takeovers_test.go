@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -83,38 +82,6 @@ func TestTakeoversAreBounded(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(kept.dir, "*"))
 	if err != nil || len(names) != keptTakeovers+1 || !slices.Contains(names, filepath.Join(kept.dir, "notes.txt")) {
 		t.Errorf("%d files, %v", len(names), err)
-	}
-}
-
-// A file is there whole, or the one before is.
-func TestWriteFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "node-id")
-	for _, content := range []string{"one", "two"} {
-		if err := writeFile(path, []byte(content)); err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(path)
-		if err != nil || string(got) != content {
-			t.Errorf("%q, %v", got, err)
-		}
-	}
-	info, err := os.Stat(path)
-	if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
-	}
-	if err := writeFile(filepath.Join(path, "below"), nil); err == nil {
-		t.Error("written below a file")
-	}
-	// A name that is taken by a folder cannot be replaced; nothing is left behind.
-	folder := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(folder, "x", "y"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeFile(filepath.Join(folder, "x"), nil); err == nil {
-		t.Error("a folder was replaced")
-	}
-	if left, err := os.ReadDir(folder); err != nil || len(left) != 1 {
-		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 

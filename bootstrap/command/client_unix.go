@@ -57,7 +57,7 @@ const (
 
 // launchShim starts a shim and waits until it is ready.
 func launchShim(ctx context.Context, opt Options, lock *os.File, say speaker) (_ *shimProcess, err error) {
-	var theirs []*os.File // closed here in any case
+	var theirs []*os.File // the shim's ends, which are closed here in any case
 	defer func() { closeAll(theirs) }()
 	ours, control, err := socketPair()
 	if err != nil {
@@ -108,7 +108,9 @@ func launchShim(ctx context.Context, opt Options, lock *os.File, say speaker) (_
 	if s.process, err = fork(opt, s.mark, append([]*os.File{errsTheirs}, files...)); err != nil {
 		return abandon(err)
 	}
-	_ = errsTheirs.Close()
+	// Before anything can go wrong: what reads from the shim ends when nobody has the other ends.
+	closeAll(append(theirs, errsTheirs))
+	theirs = nil
 	s.pid = s.process.Pid
 	s.attend(output, errs, say, opt.Log)
 	return s, s.greet(ctx, with)
@@ -185,7 +187,9 @@ func (s *shimProcess) attend(output, errs *os.File, say speaker, log *slog.Logge
 // greet tells the shim what it is for, and waits for its answer.
 func (s *shimProcess) greet(ctx context.Context, with setup) error {
 	err := s.order(order{Op: opSetup, Setup: &with})
-	if err == nil {
+	if err != nil {
+		err = fmt.Errorf("it takes no orders: %w", err)
+	} else {
 		timeout := time.NewTimer(readyTimeout)
 		defer timeout.Stop()
 		select {

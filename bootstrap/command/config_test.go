@@ -35,6 +35,20 @@ func TestFit(t *testing.T) {
 	}
 }
 
+// TestFitPings: with the default times of an Interlok cluster there is room for a program that ends in 2.7 s.
+func TestFitPings(t *testing.T) {
+	const interval, lease = 3 * time.Second, 9 * time.Second
+	if err := command.FitPings(2720*time.Millisecond, interval, lease); err != nil {
+		t.Error(err)
+	}
+	const want = "workload.stop.timeout=3s does not fit into the lease of 9s that failover.ping.interval.seconds and " +
+		"failover.instance.timeout.seconds leave: less 6s for 2 late pings, less 280ms for the kill and the drift of the clocks, " +
+		"leaves 2.72s; want less, or, on all members, pings that come more often"
+	if err := command.FitPings(3*time.Second, interval, lease); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	good := command.DefaultConfig()
 	good.Command = []string{"/bin/true"}

@@ -39,7 +39,6 @@ func (g *guard) Tick(now time.Duration) []Action      { return g.tick(now) }
 func (g *guard) Next(now time.Duration) time.Duration { return g.next(now) }
 func (g *guard) Idle() bool                           { return g.phase == idle }
 func (g *guard) Patient() bool                        { return g.phase == running || g.phase == stopping }
-func (g *guard) Why() string                          { return g.why }
 func (a action) String() string {
 	return []string{"", "ask-main", "ask-rest", "kill", "report-stopping", "report-ended", "quit"}[a]
 }

@@ -97,21 +97,28 @@ func (g *group) kill() {
 type child struct{ pid, group int }
 
 func children() []child {
+	self := os.Getpid()
+	var found []child
+	for _, pid := range processes() {
+		if s, ok := statOf(pid); ok && s.parent == self && s.state != 'Z' {
+			found = append(found, child{pid: pid, group: s.group})
+		}
+	}
+	return found
+}
+
+// processes are the numbers of all that are there.
+func processes() []int {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil
 	}
 	defer proc.Close()
 	names, _ := proc.Readdirnames(-1)
-	self := os.Getpid()
-	var found []child
+	var found []int
 	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if s, ok := statOf(pid); ok && s.parent == self && s.state != 'Z' {
-			found = append(found, child{pid: pid, group: s.group})
+		if pid, err := strconv.Atoi(name); err == nil {
+			found = append(found, pid)
 		}
 	}
 	return found

@@ -25,12 +25,17 @@ func killMargin(lease time.Duration) time.Duration {
 	return 100*time.Millisecond + lease/50
 }
 
+// most is how long a program may take to end, if the lease is renewed every beat; and what is kept for the kill.
+func most(lease, beat time.Duration) (stop, margin time.Duration) {
+	margin = killMargin(lease)
+	return lease - lateBeats*beat - margin, margin
+}
+
 // Fit checks that a program which may take stop to end can be stopped within the lease of a cluster whose master
 // counts as gone after retries heartbeats of delay that did not come. The error has the numbers.
 func Fit(stop, delay time.Duration, retries int) error {
 	lease := time.Duration(retries) * delay
-	margin := killMargin(lease)
-	most := lease - lateBeats*delay - margin
+	most, margin := most(lease, delay)
 	if stop <= most {
 		return nil
 	}
@@ -41,4 +46,17 @@ func Fit(stop, delay time.Duration, retries int) error {
 	return fmt.Errorf("workload.stop.timeout=%s does not fit into the lease: failover.delay %s x failover.retries %d = %s, "+
 		"less %s for %d late heartbeats, less %s for the kill and the drift of the clocks, leaves %s; %s",
 		stop, delay, retries, lease, lateBeats*delay, lateBeats, margin, max(most, 0), remedy)
+}
+
+// FitPings is Fit for a member of an Interlok cluster, which pings every interval and may work for a lease after each. The
+// error has the numbers.
+func FitPings(stop, interval, lease time.Duration) error {
+	most, margin := most(lease, interval)
+	if stop <= most {
+		return nil
+	}
+	return fmt.Errorf("workload.stop.timeout=%s does not fit into the lease of %s that failover.ping.interval.seconds and "+
+		"failover.instance.timeout.seconds leave: less %s for %d late pings, less %s for the kill and the drift of the clocks, leaves %s; "+
+		"want less, or, on all members, pings that come more often",
+		stop, lease, lateBeats*interval, lateBeats, margin, max(most, 0))
 }

@@ -195,6 +195,13 @@ func (j *journal) await(t *testing.T, text string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	if err := j.wait(ctx, text, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait is await outside of a test.
+func (j *journal) wait(ctx context.Context, text string, n int) error {
 	for {
 		j.mu.Lock()
 		have := strings.Count(j.text.String(), text)
@@ -204,12 +211,12 @@ func (j *journal) await(t *testing.T, text string, n int) {
 		grown := j.grown
 		j.mu.Unlock()
 		if have >= n {
-			return
+			return nil
 		}
 		select {
 		case <-grown:
 		case <-ctx.Done():
-			t.Fatalf("%q came %d times, want %d, in:\n%s", text, have, n, j)
+			return fmt.Errorf("%q came %d times, want %d, in:\n%s", text, have, n, j)
 		}
 	}
 }

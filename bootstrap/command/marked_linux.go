@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,20 +15,7 @@ import (
 // marked lists the living processes that have been started with the environment variable name set to something that
 // begins with mark. Those of other users cannot be seen without the right to.
 func marked(name, mark string) []int {
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return nil
-	}
-	defer proc.Close()
-	names, _ := proc.Readdirnames(-1)
-	var found []int
-	for _, entry := range names {
-		pid, err := strconv.Atoi(entry)
-		if err == nil && pid != os.Getpid() && isMarked(pid, name, mark) {
-			found = append(found, pid)
-		}
-	}
-	return found
+	return slices.DeleteFunc(processes(), func(pid int) bool { return pid == os.Getpid() || !isMarked(pid, name, mark) })
 }
 
 func isMarked(pid int, name, mark string) bool {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -98,6 +99,8 @@ type Config struct {
 	// FailoverDelay is the time between two heartbeats, FailoverRetries how many may be missed.
 	FailoverDelay   time.Duration
 	FailoverRetries int
+	// Interlok is nil unless this node is a member of an Interlok cluster.
+	Interlok *Interlok
 	// FailoverInterface is the network interface of the heartbeats; empty is the system's choice.
 	FailoverInterface string
 	// FailoverEvidence: the processes of the nodes can be watched. FailoverLiveness is host:port of the socket for
@@ -118,6 +121,9 @@ type Config struct {
 	HookTimeout time.Duration
 
 	CacheSyncEnabled Toggle
+	// EhcacheFile is the absolute path of the ehcache.xml that the mirror reads: the one that cachesync.ehcache names, or
+	// one on the search path. Empty if there is none.
+	EhcacheFile string
 
 	// Workload is a program that runs in place of an adapter. With one AdapterFile is empty.
 	Workload Workload
@@ -133,6 +139,18 @@ func (c *Config) Properties() map[string]string {
 		values[key] = s.value
 	}
 	return values
+}
+
+// Defaults returns the keys of Properties whose values nobody has set, in alphabetical order.
+func (c *Config) Defaults() []string {
+	var keys []string
+	for key, s := range c.settings {
+		if s.from.isDefault() {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // Origin says where a property got its value: "default", "-D", or file:line. It is empty for a key that has
@@ -159,6 +177,7 @@ func Load(options Options) (*Config, []string, error) {
 	l.takeDefines(options.Defines)
 	l.merge()
 	l.check()
+	l.interlokDefaults()
 	l.addFactories(options.Factories)
 	l.resolveWorkload(options.Program)
 	l.resolvePaths(options.Witness)
@@ -265,7 +284,15 @@ func (l *loader) crossCheck() {
 		return
 	}
 	// The defaults differ, so that one of these has been set.
-	for _, key := range []string{"cachesync.port", "failover.port", "cachesync.group", "failover.group"} {
+	keys := []string{"cachesync.port", "failover.port", "cachesync.group", "failover.group"}
+	if l.config.EhcacheFile != "" {
+		for _, key := range []string{"cachesync.port", "cachesync.group"} {
+			if l.config.settings[key].from.isDefault() {
+				return // the file may say otherwise; the plugin reads it, and looks then
+			}
+		}
+	}
+	for _, key := range keys {
 		if s := l.config.settings[key]; !s.from.isDefault() {
 			l.faultIn(s, key, "failover and cachesync would both use %s:%s; give one of them another group or port",
 				group, port)

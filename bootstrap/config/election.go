@@ -182,6 +182,9 @@ func (c *Config) Towards() string {
 // crossCheckElection is for rules between the keys of the election.
 func (l *loader) crossCheckElection() {
 	l.checkInterlok()
+	if l.config.Interlok != nil {
+		return // No votes, no evidence, no preemption.
+	}
 	evidence, given := l.given(evidenceKey)
 	switch {
 	case l.config.FailoverMembers == 0:
@@ -197,9 +200,6 @@ func (l *loader) crossCheckElection() {
 	}
 	if delay, given := l.given("failover.preempt.delay"); given && l.value("failover.preempt") != string(ToggleOn) {
 		l.warnAt(delay.from, "failover.preempt.delay", "counts with failover.preempt=true only")
-	}
-	if l.value(wireKey) == wireInterlok && l.config.FailoverMembers > 0 {
-		l.faultIn(l.config.settings[wireKey], wireKey, "an Interlok cluster knows no votes; leave failover.members out")
 	}
 }
 

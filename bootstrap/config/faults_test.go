@@ -58,6 +58,18 @@ func TestFaults(t *testing.T) {
 			at + "failover.port: failover and cachesync would both use 230.0.0.1:4446; give one of them another group or port",
 		}},
 
+		{"an ehcache.xml that is not there", props("cachesync.ehcache=cache.xml"), config.Options{}, []string{
+			at + `cachesync.ehcache: "cache.xml" was not found; looked for DIR/config/cache.xml, DIR/cache.xml`,
+		}},
+		{"an ehcache.xml that is a folder", files{"config/ehcache.xml/": "", "bootstrap.properties": ""}.with(), config.Options{}, []string{
+			`cachesync.ehcache: config/ehcache.xml is a folder; want a file`,
+		}},
+		{"one group for both, both said", files{
+			"bootstrap.properties": "failover.port=4446\ncachesync.port=4446\ncachesync.group=230.0.0.1", "ehcache.xml": "",
+		}.with(), config.Options{}, []string{
+			"bootstrap.properties:2: cachesync.port: failover and cachesync would both use 230.0.0.1:4446; give one of them another group or port",
+		}},
+
 		{"no adapter", files{"bootstrap.properties": ""}, config.Options{}, []string{
 			`adapter.config: "adapter.yaml" was not found; looked for DIR/config/adapter.yaml, DIR/adapter.yaml`,
 		}},
@@ -188,7 +200,8 @@ func TestValues(t *testing.T) {
 		{"failover.drift", "NaN", `"NaN" is not allowed; want a number from 0 to 0.2, 0.05 for 5 %`},
 		{"failover.drift", "5", `"5" is not allowed; want a number from 0 to 0.2, 0.05 for 5 %`},
 		{"failover.drift", "5%", `"5%" is not allowed; want a number from 0 to 0.2, 0.05 for 5 %`},
-		{"failover.socket.mode", "jgroups", `"jgroups" is not allowed; want multicast or tcp`},
+		{"failover.socket.mode", "jgroups", `"jgroups" is not spoken here; set tcp or multicast on all members first, Java's too`},
+		{"failover.socket.mode", "udp", `"udp" is not allowed; want multicast or tcp`},
 		{"failover.tcp.peers", "a:1; [fd00::7]:2 ;", ""},
 		{"failover.tcp.peers", "fd00::7:2710", `"fd00::7:2710"` + noPeer},
 		{"failover.tcp.peers", "a:0", `"a:0"` + noPeer},
@@ -211,6 +224,17 @@ func TestValues(t *testing.T) {
 		{"cachesync.listen", "10.0.0.7:65536", `"10.0.0.7:65536"` + noAddress},
 		{"cachesync.listen", "a b:1", `"a b:1"` + noAddress},
 		{"cachesync.lag.timeout", "0", `"0" is too short; the least is 10ms`},
+		{"cachesync.store", "disk", ""},
+		{"cachesync.store", "tape", `"tape" is not allowed; want memory or disk`},
+		{"cachesync.min.insync", "63", ""},
+		{"cachesync.min.insync", "0", `"0" is not allowed; want a whole number from 1 to 63`},
+		{"cachesync.min.insync", "64", `"64" is not allowed; want a whole number from 1 to 63`},
+		{"cachesync.alone", "wait", ""},
+		{"cachesync.alone", "stop", `"stop" is not allowed; want go-on or wait`},
+		{"cachesync.alone.after", "", ""},
+		{"cachesync.alone.after", "0", ""},
+		{"cachesync.alone.after", "25h", `"25h" is too long; the most is 24h0m0s`},
+		{"cachesync.alone.after", "later", `"later"` + noDuration},
 		{"cachesync.dedupe.count", "0", ""},
 		{"cachesync.dedupe.count", "-1", `"-1" is not allowed; want a whole number from 0 to 100000000`},
 		{"cachesync.dedupe.time", "0", ""},

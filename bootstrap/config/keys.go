@@ -24,7 +24,10 @@ const (
 	wireInterlok       = "interlok"
 	socketModeKey      = "failover.socket.mode"
 	tcpPeersKey        = "failover.tcp.peers"
+	tcpPortKey         = "failover.tcp.port"
+	uncleanKey         = "failover.unclean"
 	priorityKey        = "failover.priority"
+	ehcacheKey         = "cachesync.ehcache"
 	positionKey        = "failover.secondary.position"
 	pingIntervalKey    = "failover.ping.interval.seconds"
 	instanceTimeoutKey = "failover.instance.timeout.seconds"
@@ -77,10 +80,10 @@ func knownKeys() []key {
 		{"failover.preempt.delay", "", optional(duration(0, day, nil))},
 		{"failover.drift", "", optional(checked(fraction(0, 0.2)))},
 		{keyFileKey, "", checked(optionalPath)},
-		{"failover.unclean", "", optional(choice[Toggle](nil, ToggleOn, ToggleOff))},
-		{socketModeKey, "multicast", choice[string](nil, "multicast", "tcp")},
+		{uncleanKey, "", optional(choice[Toggle](nil, ToggleOn, ToggleOff))},
+		{socketModeKey, "multicast", socketMode},
 		{"failover.tcp.host", "", checked(checkTitle)},
-		{"failover.tcp.port", "2710", number(1, math.MaxUint16, nil)},
+		{tcpPortKey, "2710", number(1, math.MaxUint16, nil)},
 		{tcpPeersKey, "", checked(peers)},
 		{wireKey, "understudy", choice[string](nil, "understudy", wireInterlok)},
 		{positionKey, "", optional(number(0, maxPosition, nil))},
@@ -107,7 +110,12 @@ func knownKeys() []key {
 		{"cachesync.ttl", "1", number(0, math.MaxUint8, nil)},
 		{"cachesync.listen", "", checked(listenAddress)},
 		{"cachesync.mode", "sync", choice[string](nil, "sync", "async")},
+		{"cachesync.store", "memory", choice[string](nil, "memory", "disk")},
 		{"cachesync.lag.timeout", "2s", duration(10*time.Millisecond, time.Hour, nil)},
+		{"cachesync.min.insync", "1", number(1, 63, nil)},
+		{"cachesync.alone", "go-on", choice[string](nil, "go-on", "wait")},
+		{"cachesync.alone.after", "", optional(duration(0, day, nil))},
+		{ehcacheKey, "", checked(optionalPath)},
 		{"cachesync.dedupe.count", "100000", number(0, 100_000_000, nil)},
 		{"cachesync.dedupe.time", "24h", duration(0, anyLength, nil)},
 	}, workloadKeys()...)

@@ -25,6 +25,25 @@ func (l *loader) resolvePaths(witness bool) {
 		l.config.AdapterFile = l.searched(adapterKey)
 	}
 	l.config.WeaveFile = l.searched(weaveKey)
+	l.ehcache()
+}
+
+// ehcacheFile is the file of Ehcache's own configuration, which lies on the class path of an Interlok node.
+const ehcacheFile = "ehcache.xml"
+
+// ehcache finds the file that the mirror takes its defaults from. It need not be there unless it is named.
+func (l *loader) ehcache() {
+	if l.config.CacheSyncEnabled == ToggleOff {
+		return
+	}
+	if l.value(ehcacheKey) == "" {
+		path, _ := find(ehcacheFile, l.search)
+		if path == "" {
+			return
+		}
+		l.config.settings[ehcacheKey] = setting{value: path}
+	}
+	l.config.EhcacheFile = l.searched(ehcacheKey)
 }
 
 // folder resolves a folder of the node's own, which starts at the working directory, not at the search path.

@@ -137,16 +137,8 @@ func TestFailedMessagesOutliveTheirNode(t *testing.T) {
 	}
 	waiting(t, first, 0)
 	stop(t, c)
-	lines := 0
-	for _, node := range c.Nodes {
-		text, err := os.ReadFile(filepath.Join(node.Dir, "data", "journal.log"))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-		lines += strings.Count(string(text), "\n")
-	}
-	if lines != 2 {
-		t.Errorf("%d files were written, want 2", lines)
+	if n := len(written(t, c)); n != 2 {
+		t.Errorf("%d files were written, want 2", n)
 	}
 }
 
@@ -166,7 +158,7 @@ func TestControlUnderLoad(t *testing.T) {
 		case 1:
 			args = []string{"workflow", "start", "in-to-out"}
 		default:
-			file := filepath.Join(master.Dir, "config", "adapter.yaml")
+			file := master.ConfigFile("adapter.yaml")
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -203,37 +195,20 @@ func TestTicksOnceInTheCluster(t *testing.T) {
 	dir := t.TempDir()
 	c := newCluster(t, cluster.Options{Nodes: 2, Dir: dir, Adapter: strings.ReplaceAll(tickingAdapter, "DIR", filepath.ToSlash(dir))})
 	first := up(t, c)
-	ticks := func() (files []string) {
-		for _, node := range c.Nodes {
-			text, err := os.ReadFile(filepath.Join(node.Dir, "data", "journal.log"))
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				t.Fatal(err)
-			}
-			for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-				var entry struct {
-					MessageID string `json:"message_id"`
-				}
-				if line != "" && json.Unmarshal([]byte(line), &entry) == nil {
-					files = append(files, entry.MessageID)
-				}
-			}
-		}
-		return files
-	}
 	more := func(n int) {
 		t.Helper()
 		eventually(t, fmt.Sprintf("there are %d ticks", n), func() error {
-			if have := len(ticks()); have < n {
+			if have := len(written(t, c)); have < n {
 				return fmt.Errorf("%d so far", have)
 			}
 			return nil
 		})
 	}
 	for range 3 {
-		more(len(ticks()) + 2)
+		more(len(written(t, c)) + 2)
 		first.Kill()
 		next := settled(t, c)
-		more(len(ticks()) + 2)
+		more(len(written(t, c)) + 2)
 		if err := first.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -242,10 +217,10 @@ func TestTicksOnceInTheCluster(t *testing.T) {
 	}
 	stop(t, c)
 	seen := map[string]bool{}
-	for _, id := range ticks() {
-		if !strings.HasPrefix(id, "e2e/ticks/tick/consumer@20") || seen[id] {
-			t.Errorf("tick %s was done twice, or is none", id)
+	for _, w := range written(t, c) {
+		if !strings.HasPrefix(w.MessageID, "e2e/ticks/tick/consumer@20") || seen[w.MessageID] {
+			t.Errorf("tick %s was done twice, or is none", w.MessageID)
 		}
-		seen[id] = true
+		seen[w.MessageID] = true
 	}
 }

@@ -3,7 +3,6 @@
 package e2e_test
 
 import (
-	"errors"
 	"syscall"
 	"testing"
 
@@ -20,23 +19,7 @@ func TestFrozenIsNotGone(t *testing.T) {
 	if err := master.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	var next *cluster.Node
-	eventually(t, "another node leads", func() error {
-		for _, node := range c.Nodes {
-			if node == master {
-				continue
-			}
-			status, err := node.Status(t.Context())
-			if err != nil {
-				return err
-			}
-			if cluster.Leads(status) {
-				next = node
-				return nil
-			}
-		}
-		return errors.New("nobody does")
-	})
+	next := successor(t, c, master)
 	promotedBecause(t, next, from[next], "the master is silent")
 	if err := master.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

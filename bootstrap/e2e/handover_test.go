@@ -157,14 +157,7 @@ func TestCheckCostsTheRole(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(master.Dir, "ill"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	next := others(c, master)[0]
-	eventually(t, next.ID+" leads", func() error {
-		status, err := next.Status(t.Context())
-		if err == nil && !cluster.Leads(status) {
-			err = errors.New(status.GetReason())
-		}
-		return err
-	})
+	successor(t, c, master)
 	if err := os.Remove(filepath.Join(master.Dir, "ill")); err != nil {
 		t.Fatal(err)
 	}
@@ -233,11 +226,6 @@ func TestWitness(t *testing.T) {
 	drained(t, c)
 	stop(t, c)
 	intact(t, c, want)
-}
-
-// others are the nodes but one, in their order.
-func others(c *cluster.Cluster, but *cluster.Node) []*cluster.Node {
-	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n *cluster.Node) bool { return n == but })
 }
 
 func handOver(tb testing.TB, node *cluster.Node, args ...string) *controlv1.HandoverResponse {

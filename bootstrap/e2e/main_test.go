@@ -7,9 +7,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -139,6 +141,40 @@ func settled(tb testing.TB, c *cluster.Cluster) *cluster.Node {
 		tb.Fatal(err)
 	}
 	return master
+}
+
+// successor waits until a node leads that is not this one, which may be dead or stand still.
+func successor(tb testing.TB, c *cluster.Cluster, of *cluster.Node) (next *cluster.Node) {
+	tb.Helper()
+	eventually(tb, "another node leads", func() error {
+		for _, node := range others(c, of) {
+			status, err := node.Status(tb.Context())
+			if err != nil {
+				return err
+			}
+			if cluster.Leads(status) {
+				next = node
+				return nil
+			}
+		}
+		return errors.New("nobody does")
+	})
+	return next
+}
+
+// others are the nodes but one, in their order.
+func others(c *cluster.Cluster, but *cluster.Node) []*cluster.Node {
+	return slices.DeleteFunc(slices.Clone(c.Nodes), func(n *cluster.Node) bool { return n == but })
+}
+
+// written reads the nodes' journals from the beginning.
+func written(tb testing.TB, c *cluster.Cluster) []cluster.Write {
+	tb.Helper()
+	writes, err := c.Journals().Next()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return writes
 }
 
 // feed feeds n small files and returns what Verify wants to know of them. Names begin with prefix.

@@ -178,21 +178,7 @@ func TestPostgres(t *testing.T) {
 		} else if err := master.Signal(how); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "another node leads", func() error {
-			for _, node := range c.Nodes {
-				if node == master {
-					continue
-				}
-				status, err := node.Status(t.Context())
-				if err != nil {
-					return err
-				}
-				if status.GetProgram().GetState() == "running" {
-					return nil
-				}
-			}
-			return errors.New("nobody runs the server")
-		})
+		successor(t, c, master)
 		progress("rows come in again")
 		t.Logf("%s of %s: 5 rows with the next one after %s", how, master.ID, time.Since(begun).Round(time.Millisecond))
 		if how == syscall.SIGKILL {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -238,11 +239,11 @@ func (n *Node) whyNot(p contract.ElectionPeer, mirrors map[string]contract.Mirro
 		return "it is a witness: it votes, and never leads"
 	case p.Observer:
 		return "it only observes"
-	case p.Age > 2*n.opt.Delay:
+	case p.Age > 2*cmp.Or(n.opt.Beat, n.opt.Delay):
 		return fmt.Sprintf("it has not been heard for %s", p.Age.Round(time.Millisecond))
 	case !p.CanLead:
 		return "it cannot lead; bootstrap status says why, there"
-	case !n.opt.Mirror:
+	case !n.opt.Mirror || n.opt.Unnamed:
 		return ""
 	case known && !mirror.InSync:
 		return fmt.Sprintf("its mirror is not in sync, %d entries behind", mirror.LagEntries)

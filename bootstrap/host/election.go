@@ -241,7 +241,7 @@ func (e *election) report() contract.HostReport {
 		Clock: now, GateOpen: g.Open, Term: g.Term,
 		AtRest: e.health.atRest && !g.Open, CanLead: canLead, Reason: reason,
 		Mirror: e.health.mirror.Position, MirrorInSync: e.health.mirror.InSync,
-		Liveness: e.liveness,
+		Liveness: e.liveness, Later: e.health.mirror.RefusedBy,
 	}
 }
 

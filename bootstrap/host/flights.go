@@ -40,6 +40,17 @@ func newFlights(mirror adapter.Mirror, inherited []adapter.Entry) *flights {
 	return f
 }
 
+// adopt counts messages that came from a returning node, and that the mirror has.
+func (f *flights) adopt(entries []adapter.Entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range entries {
+		if _, open := f.open[e.MessageID]; !open {
+			f.open[e.MessageID] = e.State == adapter.EntryHeld
+		}
+	}
+}
+
 // Receive counts a message from before it is in the mirror, because nobody may know later whether it is.
 func (f *flights) Receive(ctx context.Context, entry adapter.Entry) (done bool, err error) {
 	f.set(entry.MessageID, false)

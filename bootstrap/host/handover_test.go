@@ -135,6 +135,31 @@ func TestHandoverRefused(t *testing.T) {
 	}
 }
 
+// TestHandoverInASlowerCluster: who is heard less often than this host reports is no silent node, and where the election
+// has other ids than the mirror its own word about the latter is not asked for.
+func TestHandoverInASlowerCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := setStage(t, true, nil, func(_ *stage, opt *host.Options) { opt.Beat, opt.Unnamed = 3*time.Second, true })
+		peer := contract.ElectionPeer{NodeID: "b", Role: contract.RoleStandby, CanLead: true, Age: 6001 * time.Millisecond}
+		s.failover.know(peer)
+		s.failover.promote(term7)
+		s.expect(t, "lead 7:a", "start term=7:a in-flight=1")
+		if _, err := s.node.Handover(t.Context(), host.HandoverRequest{}); !errors.Is(err, host.ErrRefused) ||
+			!strings.Contains(err.Error(), "b: it has not been heard for 6.001s") {
+			t.Errorf("a silent node: %v", err)
+		}
+		peer.Age = 6 * time.Second
+		s.failover.know(peer)
+		s.failover.resigned = leadsOfB
+		s.workload.draining = func(ctx context.Context) { _ = s.workload.run.Mirror.Done(ctx, "m1") }
+		if result, err := s.node.Handover(t.Context(), host.HandoverRequest{}); err != nil || result.To != "b" {
+			t.Errorf("result %+v, %v", result, err)
+		}
+		s.expect(t, "stop gate-open=true", "follow", "resign 7:a to b")
+		s.end(t)
+	})
+}
+
 func TestHandoverAskedOfAStandby(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, true)

@@ -25,6 +25,9 @@ type LivenessConfig struct {
 	// Host is the address that the others are told, if it is an IP address and Listen is empty. The socket listens at
 	// all addresses then: it may be one that this machine does not have itself.
 	Host string
+	// Choose finds the address that Interface means: the name, an address or a network of an interface. It is asked only if
+	// there is an Interface.
+	Choose func(spec string) (netip.Addr, error)
 }
 
 // The liveness socket's limits: connections at one time, how long a hello may take to be written, and the pause
@@ -216,51 +219,9 @@ func (c LivenessConfig) ownAddress() (netip.Addr, error) {
 		defer conn.Close()
 		return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap().WithZone(""), nil
 	}
-	devices, err := net.Interfaces()
+	own, err := c.Choose(c.Interface)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("failover.interface: %w", err)
+		return netip.Addr{}, fmt.Errorf("failover.interface: %w; an address in failover.liveness.listen needs no interface", err)
 	}
-	best := netip.Addr{}
-	for _, device := range devices {
-		addresses, err := device.Addrs()
-		if err != nil || device.Flags&net.FlagUp == 0 {
-			continue
-		}
-		for _, address := range addresses {
-			prefix, err := netip.ParsePrefix(address.String())
-			if err != nil || !c.means(device.Name, prefix.Addr().Unmap()) {
-				continue
-			}
-			if ip := prefix.Addr().Unmap(); !best.IsValid() || reach(ip) < reach(best) {
-				best = ip
-			}
-		}
-	}
-	if !best.IsValid() {
-		return netip.Addr{}, fmt.Errorf("failover.interface: %q is no name, address or network of an interface that is up: "+
-			"name one in failover.liveness.listen", c.Interface)
-	}
-	return best.WithZone(""), nil
-}
-
-// means reports whether an address of an interface is what Interface says: its name, the address, or a network.
-func (c LivenessConfig) means(device string, ip netip.Addr) bool {
-	if network, err := netip.ParsePrefix(c.Interface); err == nil {
-		return network.Contains(ip)
-	}
-	if named, err := netip.ParseAddr(c.Interface); err == nil {
-		return named.Unmap() == ip.WithZone("")
-	}
-	return device == c.Interface
-}
-
-// reach orders the addresses of an interface: the lower is the better one to be reached at.
-func reach(ip netip.Addr) (rank int) {
-	if ip.IsLinkLocalUnicast() {
-		rank += 2
-	}
-	if !ip.Is4() {
-		rank++
-	}
-	return rank
+	return own, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,14 +103,21 @@ func TestLivenessIsBounded(t *testing.T) {
 	}
 }
 
+// choose is an interface and what it means.
+func choose(spec string) (netip.Addr, error) {
+	if spec == "lo" {
+		return netip.MustParseAddr("127.0.0.1"), nil
+	}
+	return netip.Addr{}, fmt.Errorf("there is no such interface: %q", spec)
+}
+
 func TestLivenessAddresses(t *testing.T) {
 	for _, cfg := range []host.LivenessConfig{
 		{Listen: ":0", Toward: "127.0.0.1"},
 		{Listen: "0.0.0.0:0", Toward: "127.0.0.1"},
 		{Listen: "localhost:0"},
 		{Toward: "127.0.0.1"},
-		{Interface: "127.0.0.0/8"},
-		{Interface: "127.0.0.1"},
+		{Interface: "lo", Choose: choose},
 		{Host: "127.0.0.1", Toward: "203.0.113.1"},
 		{Host: "::ffff:127.0.0.1"},
 		{Host: "a-name", Toward: "127.0.0.1"},
@@ -127,8 +135,8 @@ func TestLivenessAddresses(t *testing.T) {
 	}
 	for want, cfg := range map[string]host.LivenessConfig{
 		"failover.liveness.listen": {Listen: "nonsense"},
-		"failover.interface":       {Interface: "no-such-interface"},
-		"198.51.100.0/30":          {Interface: "198.51.100.0/30"},
+		"failover.interface":       {Interface: "no-such-interface", Choose: choose},
+		"there is no such":         {Interface: "198.51.100.0/30", Choose: choose},
 	} {
 		if _, err := host.ListenLiveness(cfg, "a", "c", slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want a word about %s", cfg, err, want)

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
@@ -15,6 +16,10 @@ type mastership struct {
 	gate     adapter.Gate
 	term     contract.Term
 	flights  *flights
+	// plugin is the mirror that this node has sealed; nil if there is none.
+	plugin contract.CacheSync
+	// adopting is what takes messages up that only returning nodes held.
+	adopting sync.WaitGroup
 }
 
 // Resumer is a Workload that can wait at the gate, and go on when a lease that has lapsed comes back in the same term.
@@ -47,7 +52,10 @@ func (n *Node) work(held, stop context.Context, m *mastership, healthy func()) (
 	if n.opt.Failover {
 		n.report(report)
 	}
+	adopting, noMore := context.WithCancel(held)
+	n.adopt(adopting, m)
 	d := n.await(held, stop, failures(m.workload))
+	noMore()
 	if d.what == HandedOver {
 		n.log.Info("the role is handed over: nothing new is received, what is under way is finished", "to", d.to, "reason", d.reason)
 	}
@@ -65,7 +73,7 @@ func (n *Node) start(held, starting context.Context, m *mastership, report *Chan
 		sealing, cancel := context.WithTimeout(starting, sealTimeout)
 		defer cancel()
 		var err error
-		if run.Mirror, run.InFlight, report.Promoted.MirrorFrom, err = n.seal(sealing, m.term); err != nil {
+		if run.Mirror, run.InFlight, report.Promoted.MirrorFrom, err = n.seal(sealing, m); err != nil {
 			return fmt.Errorf("seal the mirror under term %s: %w", m.term, err)
 		}
 	}
@@ -120,11 +128,12 @@ func (n *Node) ending(held, stop context.Context) departure {
 }
 
 // seal makes this node the mirror's writer.
-func (n *Node) seal(ctx context.Context, term contract.Term) (adapter.Mirror, []adapter.Entry, string, error) {
+func (n *Node) seal(ctx context.Context, m *mastership) (adapter.Mirror, []adapter.Entry, string, error) {
 	plugin, _, err := n.mirror.wait(ctx)
 	if err != nil {
 		return nil, nil, "", err
 	}
+	term := m.term
 	lead, err := plugin.Lead(ctx, term)
 	if err != nil {
 		return nil, nil, "", err
@@ -133,8 +142,9 @@ func (n *Node) seal(ctx context.Context, term contract.Term) (adapter.Mirror, []
 		n.log.Info("the mirror has been taken over", "in_flight", len(lead.Entries), "from", lead.TakenFrom,
 			"index", lead.Sealed.Index)
 	}
-	m := &mirror{sync: plugin, term: term, now: n.opt.Now, lost: func(reason string) { n.gate.shutTerm(term, reason) }}
-	return m, entries(lead.Entries), lead.TakenFrom, nil
+	m.plugin = plugin
+	sealed := &mirror{sync: plugin, term: term, now: n.opt.Now, lost: func(reason string) { n.gate.shutTerm(term, reason) }}
+	return sealed, entries(lead.Entries), lead.TakenFrom, nil
 }
 
 // standDown ends a mastership: the work is finished if the gate is open and cut off if not, then the gate is
@@ -153,6 +163,7 @@ func (n *Node) standDown(ctx context.Context, m *mastership, d departure) error 
 		d.tell(HandoverResult{}, err)
 		return fmt.Errorf("%w: %w", errNotAtRest, err)
 	}
+	m.adopting.Wait()
 	if !n.opt.Failover {
 		return nil
 	}

@@ -47,6 +47,10 @@ type Options struct {
 	Mirror bool
 	// Delay is the cluster's heartbeat; Patience is how long a master may be silent before it counts as gone.
 	Delay, Patience time.Duration
+	// Beat is how often the other nodes are heard; 0: each Delay. Unnamed: the election knows them by other ids than the
+	// mirror does, so that the mirror cannot be asked about one of them.
+	Beat    time.Duration
+	Unnamed bool
 	// Liveness is where the liveness socket listens; nil for none.
 	Liveness *LivenessConfig
 	// StopTimeout is how long a clean stop may take to finish what is under way.

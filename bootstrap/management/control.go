@@ -32,6 +32,19 @@ type Source interface {
 	Handover(ctx context.Context, request *controlv1.HandoverRequest) (*controlv1.HandoverResponse, error)
 	Pause(ctx context.Context, request *controlv1.PauseRequest) (*controlv1.PauseResponse, error)
 	ChangeMembers(ctx context.Context, request *controlv1.ChangeMembersRequest) (*controlv1.ChangeMembersResponse, error)
+	Engine
+}
+
+// Engine answers the questions about an adapter. A node that has none refuses them.
+type Engine interface {
+	ListFailed(ctx context.Context, request *controlv1.ListFailedRequest) (*controlv1.ListFailedResponse, error)
+	ShowFailed(ctx context.Context, request *controlv1.ShowFailedRequest) (*controlv1.ShowFailedResponse, error)
+	// RetryFailed waits for the end of the message, as long as the request says.
+	RetryFailed(ctx context.Context, request *controlv1.RetryFailedRequest) (*controlv1.RetryFailedResponse, error)
+	DropFailed(ctx context.Context, request *controlv1.DropFailedRequest) (*controlv1.DropFailedResponse, error)
+	// ControlWorkflows and Reload take as long as finishing what is under way does, and go on when the caller has gone.
+	ControlWorkflows(ctx context.Context, request *controlv1.ControlWorkflowsRequest) (*controlv1.ControlWorkflowsResponse, error)
+	Reload(ctx context.Context, request *controlv1.ReloadRequest) (*controlv1.ReloadResponse, error)
 }
 
 // Control is a control socket that is being served.
@@ -58,7 +71,7 @@ func Listen(path string, source Source) (*Control, error) {
 		return nil, errors.Join(fmt.Errorf("control socket: %w", err), listener.Close())
 	}
 	c := &Control{server: grpc.NewServer(), path: path, served: make(chan error, 1)}
-	controlv1.RegisterControlServiceServer(c.server, service{source: source})
+	controlv1.RegisterControlServiceServer(c.server, service{Source: source})
 	go func() { c.served <- c.server.Serve(listener) }()
 	return c, nil
 }
@@ -72,25 +85,14 @@ func (c *Control) Close() error {
 	return nil
 }
 
+// service is a Source as the generated code wants it. A question that Source does not know does not compile.
 type service struct {
-	controlv1.UnimplementedControlServiceServer
-	source Source
+	controlv1.UnsafeControlServiceServer
+	Source
 }
 
 func (s service) Status(ctx context.Context, _ *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
-	return s.source.Status(ctx), nil
-}
-
-func (s service) Handover(ctx context.Context, r *controlv1.HandoverRequest) (*controlv1.HandoverResponse, error) {
-	return s.source.Handover(ctx, r)
-}
-
-func (s service) Pause(ctx context.Context, r *controlv1.PauseRequest) (*controlv1.PauseResponse, error) {
-	return s.source.Pause(ctx, r)
-}
-
-func (s service) ChangeMembers(ctx context.Context, r *controlv1.ChangeMembersRequest) (*controlv1.ChangeMembersResponse, error) {
-	return s.source.ChangeMembers(ctx, r)
+	return s.Source.Status(ctx), nil
 }
 
 // Dial returns a client of the node whose control socket is at path. It fails if no node is there.

@@ -16,7 +16,7 @@ import (
 )
 
 // source answers with what it was asked.
-type source struct{}
+type source struct{ engine }
 
 func (source) Status(context.Context) *controlv1.StatusResponse {
 	return &controlv1.StatusResponse{NodeId: "a"}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
@@ -81,7 +82,7 @@ func (h *Hub) replicate(ctx context.Context, peer string, client mirrorv1.PeerSe
 	}
 	// A send error is explained by what is received.
 	_ = call.Send(&mirrorv1.ReplicateRequest{Body: &mirrorv1.ReplicateRequest_Hello{Hello: &mirrorv1.Hello{
-		Cluster: h.config.Cluster, NodeId: hello.Node, Term: termToProto(hello.Term), Version: version, MinVersion: minVersion,
+		Cluster: h.config.Cluster, NodeId: hello.Node, Term: translate.FromTerm(hello.Term), Version: version, MinVersion: minVersion,
 	}}})
 	s := &stream{peer: peer, call: call}
 	answer, err := s.receive()
@@ -93,7 +94,7 @@ func (h *Hub) replicate(ctx context.Context, peer string, client mirrorv1.PeerSe
 		return nil, cachesync.Answer{}, fmt.Errorf("replicate to %s: it answers the hello with something else", peer)
 	}
 	s.encoder.compact = reply.GetFirstIndex()
-	return s, cachesync.Answer{Position: positionFromProto(reply.GetPosition()), Record: recordFromProto(reply.GetInSyncSet())}, nil
+	return s, cachesync.Answer{Position: translate.ToPosition(reply.GetPosition()), Record: translate.ToRecord(reply.GetInSyncSet())}, nil
 }
 
 // stream is the master's end.
@@ -124,7 +125,7 @@ func (s *stream) ReceiveAck() (ledger.Position, error) {
 	if ack == nil {
 		return ledger.Position{}, fmt.Errorf("peer %s answers with something else than an acknowledgement", s.peer)
 	}
-	return positionFromProto(ack.GetPosition()), nil
+	return translate.ToPosition(ack.GetPosition()), nil
 }
 
 // receive returns the next answer; a refusal becomes a *cachesync.RefusedError.
@@ -137,7 +138,7 @@ func (s *stream) receive() (*mirrorv1.ReplicateResponse, error) {
 		return nil, fmt.Errorf("replicate to %s: %w", s.peer, err)
 	}
 	if refused := answer.GetRefused(); refused != nil {
-		return nil, &cachesync.RefusedError{Peer: s.peer, Term: termFromProto(refused.GetTerm()), Reason: refused.GetReason()}
+		return nil, &cachesync.RefusedError{Peer: s.peer, Term: translate.ToTerm(refused.GetTerm()), Reason: refused.GetReason()}
 	}
 	return answer, nil
 }
@@ -148,9 +149,9 @@ func (h *Hub) Pull(ctx context.Context, peer string, hello cachesync.Hello, beyo
 	if err != nil {
 		return err
 	}
-	request := &mirrorv1.PullRequest{Cluster: h.config.Cluster, NodeId: hello.Node, Term: termToProto(hello.Term)}
+	request := &mirrorv1.PullRequest{Cluster: h.config.Cluster, NodeId: hello.Node, Term: translate.FromTerm(hello.Term)}
 	if beyond != nil {
-		request.Beyond, request.Seals, request.Position = true, sealsToProto(beyond.Seals), positionToProto(beyond.Position)
+		request.Beyond, request.Seals, request.Position = true, translate.FromSeals(beyond.Seals), translate.FromPosition(beyond.Position)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -1,32 +1,14 @@
 package peer
 
 import (
-	"slices"
-	"time"
-
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
 // The kinds and states of the ledger have the numbers of the protocol; a test keeps it so.
-
-func termToProto(t ledger.Term) *clusterv1.Term {
-	return &clusterv1.Term{Number: t.Number, NodeId: t.Node}
-}
-
-func termFromProto(t *clusterv1.Term) ledger.Term {
-	return ledger.Term{Number: t.GetNumber(), Node: t.GetNodeId()}
-}
-
-func positionToProto(p ledger.Position) *clusterv1.Position {
-	return &clusterv1.Position{Term: termToProto(p.Term), Index: p.Index}
-}
-
-func positionFromProto(p *clusterv1.Position) ledger.Position {
-	return ledger.Position{Term: termFromProto(p.GetTerm()), Index: p.GetIndex()}
-}
 
 // interned returns t with the node's name shared with like, if it is the same: most positions of a stream
 // are of one term.
@@ -58,48 +40,6 @@ type batchEncoder struct {
 	shared  *clusterv1.Term // term, as all entries of the stream share it
 }
 
-func recordToProto(r cachesync.Record) *mirrorv1.InSyncSet {
-	if r.IsZero() {
-		return nil
-	}
-	return &mirrorv1.InSyncSet{
-		Term: termToProto(r.Term), Version: r.Version, Members: r.Members, AloneAfterNanos: int64(r.AloneAfter),
-	}
-}
-
-// recordFromProto sorts the members, as everything that looks them up expects.
-func recordFromProto(m *mirrorv1.InSyncSet) cachesync.Record {
-	if m == nil {
-		return cachesync.Record{}
-	}
-	members := slices.Clone(m.GetMembers())
-	slices.Sort(members)
-	return cachesync.Record{
-		Term: termFromProto(m.GetTerm()), Version: m.GetVersion(), Members: members,
-		AloneAfter: time.Duration(m.GetAloneAfterNanos()),
-	}
-}
-
-func sealsToProto(s ledger.Seals) *mirrorv1.Seals {
-	m := &mirrorv1.Seals{From: termToProto(s.From)}
-	for _, end := range s.Ends {
-		m.Ends = append(m.Ends, positionToProto(end))
-	}
-	return m
-}
-
-// sealsFromProto takes a table whose sender knows no seals for one that has forgotten all earlier terms.
-func sealsFromProto(m *mirrorv1.Seals, position ledger.Position) ledger.Seals {
-	if m == nil {
-		return ledger.Seals{From: position.Term}
-	}
-	s := ledger.Seals{From: termFromProto(m.GetFrom())}
-	for _, end := range m.GetEnds() {
-		s.Ends = append(s.Ends, positionFromProto(end))
-	}
-	return s
-}
-
 func (e *batchEncoder) encode(b *cachesync.Batch) *mirrorv1.ReplicateRequest {
 	for len(e.entries) < len(b.Entries) {
 		e.entries = append(e.entries, &mirrorv1.LogEntry{Op: &mirrorv1.Op{}})
@@ -112,7 +52,7 @@ func (e *batchEncoder) encode(b *cachesync.Batch) *mirrorv1.ReplicateRequest {
 			continue
 		}
 		if e.shared == nil || from.Position.Term != e.term {
-			e.term, e.shared = from.Position.Term, termToProto(from.Position.Term)
+			e.term, e.shared = from.Position.Term, translate.FromTerm(from.Position.Term)
 		}
 		to.Position = &clusterv1.Position{Term: e.shared, Index: from.Position.Index}
 	}
@@ -122,11 +62,11 @@ func (e *batchEncoder) encode(b *cachesync.Batch) *mirrorv1.ReplicateRequest {
 	e.batch.Entries = e.entries[:len(b.Entries)]
 	e.batch.Committed = nil
 	if b.Member {
-		e.batch.Committed = positionToProto(b.Committed)
+		e.batch.Committed = translate.FromPosition(b.Committed)
 	}
 	e.batch.InSyncSet = nil
 	if b.Record != nil {
-		e.batch.InSyncSet = recordToProto(*b.Record)
+		e.batch.InSyncSet = translate.FromRecord(*b.Record)
 	}
 	e.body.Batch = &e.batch
 	e.request.Body = &e.body
@@ -159,9 +99,9 @@ func payload(present bool, bytes []byte) []byte {
 }
 
 func batchFromProto(from *mirrorv1.Batch, term ledger.Term) *cachesync.Batch {
-	b := &cachesync.Batch{Member: from.Committed != nil, Committed: positionFromProto(from.Committed)}
+	b := &cachesync.Batch{Member: from.Committed != nil, Committed: translate.ToPosition(from.Committed)}
 	if from.InSyncSet != nil {
-		record := recordFromProto(from.InSyncSet)
+		record := translate.ToRecord(from.InSyncSet)
 		b.Record = &record
 	}
 	if len(from.Entries) == 0 {
@@ -172,7 +112,7 @@ func batchFromProto(from *mirrorv1.Batch, term ledger.Term) *cachesync.Batch {
 		op := entry.GetOp()
 		position := ledger.Position{Term: term, Index: from.FirstIndex + uint64(i)}
 		if from.FirstIndex == 0 {
-			position = ledger.Position{Term: interned(termFromProto(entry.GetPosition().GetTerm()), term), Index: entry.GetPosition().GetIndex()}
+			position = ledger.Position{Term: interned(translate.ToTerm(entry.GetPosition().GetTerm()), term), Index: entry.GetPosition().GetIndex()}
 		}
 		b.Entries[i] = ledger.LogEntry{
 			Position: position,
@@ -190,15 +130,15 @@ func batchFromProto(from *mirrorv1.Batch, term ledger.Term) *cachesync.Batch {
 func chunkToProto(from *ledger.Chunk) *mirrorv1.SnapshotChunk {
 	to := &mirrorv1.SnapshotChunk{First: from.First, Last: from.Last}
 	if from.Last {
-		to.Position, to.Seals = positionToProto(from.Position), sealsToProto(from.Seals)
+		to.Position, to.Seals = translate.FromPosition(from.Position), translate.FromSeals(from.Seals)
 	}
 	for i := range from.Entries {
 		e := &from.Entries[i]
 		to.Entries = append(to.Entries, &mirrorv1.Entry{
 			MessageId: e.MessageID, WorkflowId: e.WorkflowID, State: mirrorv1.EntryState(e.State), StepId: e.Step,
 			Payload: e.Payload, ReceivedUnixMillis: e.ReceivedMilli, ChangedUnixMillis: e.ChangedMilli,
-			Position: positionToProto(e.Position), Reason: e.Reason, PossibleDuplicate: e.PossibleDuplicate,
-			Arrival: positionToProto(e.Arrival),
+			Position: translate.FromPosition(e.Position), Reason: e.Reason, PossibleDuplicate: e.PossibleDuplicate,
+			Arrival: translate.FromPosition(e.Arrival),
 		})
 	}
 	for _, f := range from.Finished {
@@ -208,13 +148,13 @@ func chunkToProto(from *ledger.Chunk) *mirrorv1.SnapshotChunk {
 }
 
 func chunkFromProto(from *mirrorv1.SnapshotChunk) *ledger.Chunk {
-	to := &ledger.Chunk{First: from.GetFirst(), Last: from.GetLast(), Position: positionFromProto(from.GetPosition())}
+	to := &ledger.Chunk{First: from.GetFirst(), Last: from.GetLast(), Position: translate.ToPosition(from.GetPosition())}
 	if to.Last {
-		to.Seals = sealsFromProto(from.GetSeals(), to.Position)
+		to.Seals = translate.ToSeals(from.GetSeals(), to.Position)
 	}
 	var last ledger.Term
 	for _, e := range from.GetEntries() {
-		position, arrival := positionFromProto(e.GetPosition()), positionFromProto(e.GetArrival())
+		position, arrival := translate.ToPosition(e.GetPosition()), translate.ToPosition(e.GetArrival())
 		position.Term = interned(position.Term, last)
 		arrival.Term = interned(arrival.Term, position.Term)
 		last = position.Term

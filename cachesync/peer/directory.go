@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/understudy-ha/understudy/cachesync"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
@@ -153,7 +154,7 @@ func (d *directory) heard(ctx context.Context, a *mirrorv1.Announcement, asked, 
 
 // wordOf is what an announcement says of its sender's standing.
 func wordOf(a *mirrorv1.Announcement) cachesync.Word {
-	return cachesync.Word{Term: termFromProto(a.SetTerm), Version: a.SetVersion, Attached: a.Attached}
+	return cachesync.Word{Term: translate.ToTerm(a.SetTerm), Version: a.SetVersion, Attached: a.Attached}
 }
 
 // keepWarm holds the connection open until it is closed for good.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
@@ -53,11 +54,13 @@ type Config struct {
 	Keys []Key
 	// Interval is the time between announcements, Forget how long a peer without a connection may be silent.
 	Interval, Forget time.Duration
+	// Now is the clock of cachesync.Parts.
+	Now func() time.Time
 }
 
 // DefaultConfig returns the defaults: those of Ehcache's multicast discovery. Names and address are empty.
 func DefaultConfig() Config {
-	return Config{Interval: time.Second, Forget: 5 * time.Second}
+	return Config{Interval: time.Second, Forget: 5 * time.Second, Now: time.Now}
 }
 
 // Hub is this node's line to its peers.
@@ -206,14 +209,14 @@ func (h *Hub) announce(ask, leaving bool) {
 		Magic: magic, Version: version, MinVersion: minVersion,
 		Cluster: h.config.Cluster, NodeId: h.config.NodeID, BootId: h.config.BootID, Address: h.address,
 		Ask: ask, Leaving: leaving,
-		SetTerm: termToProto(h.said.Term), SetVersion: h.said.Version, Attached: h.said.Attached, Sequence: h.sequence,
+		SetTerm: translate.FromTerm(h.said.Term), SetVersion: h.said.Version, Attached: h.said.Attached, Sequence: h.sequence,
 	}
 	for id, sequence := range h.questions {
 		message.Answers = append(message.Answers, &mirrorv1.Answered{NodeId: id, Sequence: sequence})
 	}
 	clear(h.questions)
 	if ask {
-		h.remember(time.Now())
+		h.remember(h.config.Now())
 	}
 	data, err := proto.Marshal(message)
 	if err == nil {

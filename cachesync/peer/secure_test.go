@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -146,4 +147,19 @@ func TestForgedGoodbye(t *testing.T) {
 	if known := one.hub.Known(); len(known) != 1 {
 		t.Errorf("it knows %+v", known)
 	}
+}
+
+// Who may take part is decided by the keys alone: a node's clock may say anything.
+func TestClocksDoNotMatter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			if err := peer.Handshake([]peer.Key{key('a')}, []peer.Key{key('a')}); err != nil {
+				t.Errorf("%v: %v", time.Now(), err)
+			}
+			if err := peer.Handshake([]peer.Key{key('a')}, []peer.Key{key('b')}); err == nil {
+				t.Errorf("%v: another key is as good", time.Now())
+			}
+			time.Sleep(150 * 365 * 24 * time.Hour) // the bubble's clock begins with the certificates, and is past their end now
+		}
+	})
 }

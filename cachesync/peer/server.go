@@ -13,6 +13,7 @@ import (
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
@@ -59,12 +60,12 @@ func (s *service) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequ
 	}
 	defer session.Close()
 	err = call.Send(&mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Hello{Hello: &mirrorv1.HelloReply{
-		NodeId: s.hub.config.NodeID, Position: positionToProto(session.Answer().Position), InSyncSet: recordToProto(session.Answer().Record), FirstIndex: true,
+		NodeId: s.hub.config.NodeID, Position: translate.FromPosition(session.Answer().Position), InSyncSet: translate.FromRecord(session.Answer().Record), FirstIndex: true,
 	}}})
 	if err != nil {
 		return err
 	}
-	term := termFromProto(hello.GetTerm())
+	term := translate.ToTerm(hello.GetTerm())
 	for {
 		request, err := call.Recv()
 		if err != nil {
@@ -74,7 +75,7 @@ func (s *service) Replicate(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequ
 		if err != nil {
 			return s.refuse(call, err)
 		}
-		err = call.Send(&mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Ack{Ack: &mirrorv1.Ack{Position: positionToProto(position)}}})
+		err = call.Send(&mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Ack{Ack: &mirrorv1.Ack{Position: translate.FromPosition(position)}}})
 		if err != nil {
 			return err
 		}
@@ -91,7 +92,7 @@ func (s *service) accept(hello *mirrorv1.Hello) (*cachesync.Session, error) {
 		s.hub.peers.drop(dropVersion)
 		return nil, &cachesync.RefusedError{Reason: err.Error()}
 	}
-	return s.replica.Accept(cachesync.Hello{Node: hello.GetNodeId(), Term: termFromProto(hello.GetTerm())})
+	return s.replica.Accept(cachesync.Hello{Node: hello.GetNodeId(), Term: translate.ToTerm(hello.GetTerm())})
 }
 
 // apply hands one message to the session and returns the position to acknowledge.
@@ -110,7 +111,7 @@ func (s *service) refuse(call grpc.BidiStreamingServer[mirrorv1.ReplicateRequest
 	var refused *cachesync.RefusedError
 	if errors.As(err, &refused) {
 		return call.Send(&mirrorv1.ReplicateResponse{Body: &mirrorv1.ReplicateResponse_Refused{Refused: &mirrorv1.Refused{
-			Term: termToProto(refused.Term), Reason: refused.Reason,
+			Term: translate.FromTerm(refused.Term), Reason: refused.Reason,
 		}}})
 	}
 	s.hub.log.Debug("mirror: a stream was ended", "error", err)
@@ -125,10 +126,10 @@ func (s *service) Pull(request *mirrorv1.PullRequest, call grpc.ServerStreamingS
 	}
 	var beyond *ledger.Log
 	if request.GetBeyond() {
-		position := positionFromProto(request.GetPosition())
-		beyond = &ledger.Log{Position: position, Seals: sealsFromProto(request.GetSeals(), position)}
+		position := translate.ToPosition(request.GetPosition())
+		beyond = &ledger.Log{Position: position, Seals: translate.ToSeals(request.GetSeals(), position)}
 	}
-	snapshot, err := s.replica.Offer(cachesync.Hello{Node: request.GetNodeId(), Term: termFromProto(request.GetTerm())}, beyond)
+	snapshot, err := s.replica.Offer(cachesync.Hello{Node: request.GetNodeId(), Term: translate.ToTerm(request.GetTerm())}, beyond)
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}

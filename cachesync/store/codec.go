@@ -2,12 +2,12 @@ package store
 
 import (
 	"encoding/binary"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	clusterv1 "github.com/understudy-ha/understudy/proto/gen/understudy/cluster/v1"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
@@ -52,60 +52,14 @@ func entryFromProto(m *mirrorv1.Entry) ledger.Entry {
 	return ledger.Entry{
 		MessageID: m.GetMessageId(), WorkflowID: m.GetWorkflowId(), State: state, Step: m.GetStepId(),
 		ReceivedMilli: m.GetReceivedUnixMillis(), ChangedMilli: m.GetChangedUnixMillis(),
-		Position: positionFromProto(m.GetPosition()), Arrival: positionFromProto(m.GetArrival()), Reason: m.GetReason(), PossibleDuplicate: m.GetPossibleDuplicate(),
+		Position: translate.ToPosition(m.GetPosition()), Arrival: translate.ToPosition(m.GetArrival()), Reason: m.GetReason(), PossibleDuplicate: m.GetPossibleDuplicate(),
 	}
-}
-
-func termToProto(t ledger.Term) *clusterv1.Term {
-	return &clusterv1.Term{Number: t.Number, NodeId: t.Node}
-}
-
-func termFromProto(t *clusterv1.Term) ledger.Term {
-	return ledger.Term{Number: t.GetNumber(), Node: t.GetNodeId()}
-}
-
-func positionToProto(p ledger.Position) *clusterv1.Position {
-	return &clusterv1.Position{Term: termToProto(p.Term), Index: p.Index}
-}
-
-func positionFromProto(p *clusterv1.Position) ledger.Position {
-	return ledger.Position{Term: termFromProto(p.GetTerm()), Index: p.GetIndex()}
 }
 
 func promiseToProto(p cachesync.Promise) *mirrorv1.StoredPromise {
-	m := &mirrorv1.StoredPromise{Promised: termToProto(p.Term)}
-	if !p.Record.IsZero() {
-		m.InSyncSet = &mirrorv1.InSyncSet{
-			Term: termToProto(p.Record.Term), Version: p.Record.Version, Members: p.Record.Members,
-			AloneAfterNanos: int64(p.Record.AloneAfter),
-		}
-	}
-	return m
+	return &mirrorv1.StoredPromise{Promised: translate.FromTerm(p.Term), InSyncSet: translate.FromRecord(p.Record)}
 }
 
 func promiseFromProto(m *mirrorv1.StoredPromise) cachesync.Promise {
-	p := cachesync.Promise{Term: termFromProto(m.GetPromised())}
-	if set := m.GetInSyncSet(); set != nil {
-		p.Record = cachesync.Record{
-			Term: termFromProto(set.GetTerm()), Version: set.GetVersion(), Members: set.GetMembers(),
-			AloneAfter: time.Duration(set.GetAloneAfterNanos()),
-		}
-	}
-	return p
-}
-
-func sealsToProto(s ledger.Seals) *mirrorv1.Seals {
-	m := &mirrorv1.Seals{From: termToProto(s.From)}
-	for _, end := range s.Ends {
-		m.Ends = append(m.Ends, positionToProto(end))
-	}
-	return m
-}
-
-func sealsFromProto(m *mirrorv1.Seals) ledger.Seals {
-	s := ledger.Seals{From: termFromProto(m.GetFrom())}
-	for _, end := range m.GetEnds() {
-		s.Ends = append(s.Ends, positionFromProto(end))
-	}
-	return s
+	return cachesync.Promise{Term: translate.ToTerm(m.GetPromised()), Record: translate.ToRecord(m.GetInSyncSet())}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
@@ -35,7 +36,7 @@ func (s *Store) load(chunk func(*ledger.Chunk) error) (cachesync.Promise, error)
 	if err != nil || !found {
 		return promise, err
 	}
-	s.position, s.generation, s.entries = positionFromProto(table.GetPosition()), table.GetGeneration(), int(table.GetEntries())
+	s.position, s.generation, s.entries = translate.ToPosition(table.GetPosition()), table.GetGeneration(), int(table.GetEntries())
 	first := true
 	pass := func(c *ledger.Chunk) error {
 		c.First, first = first, false
@@ -51,7 +52,7 @@ func (s *Store) load(chunk func(*ledger.Chunk) error) (cachesync.Promise, error)
 	if _, err := s.read(keySeals, seals); err != nil {
 		return promise, err
 	}
-	return promise, pass(&ledger.Chunk{Last: true, Position: s.position, Seals: sealsFromProto(seals)})
+	return promise, pass(&ledger.Chunk{Last: true, Position: s.position, Seals: translate.ToSeals(seals, s.position)})
 }
 
 // read reads a single record.

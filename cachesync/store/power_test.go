@@ -142,7 +142,7 @@ func copyFS(t testing.TB, from vfs.FS, name string, data []byte) vfs.FS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.Write(data); err != nil {
+	if _, err := file.Write(slices.Clone(data)); err != nil { // with -race this file system changes what it was given
 		t.Fatal(err)
 	}
 	if err := errors.Join(file.Sync(), file.Close()); err != nil {

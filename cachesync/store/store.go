@@ -31,6 +31,7 @@ import (
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
+	"github.com/understudy-ha/understudy/cachesync/translate"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
 
@@ -391,7 +392,7 @@ func (s *Store) Keep(promise cachesync.Promise) error {
 
 func (s *Store) putTable(batch *pebble.Batch) error {
 	value, err := proto.Marshal(&mirrorv1.StoredTable{
-		Position: positionToProto(s.position), Generation: s.generation, Entries: uint64(s.entries),
+		Position: translate.FromPosition(s.position), Generation: s.generation, Entries: uint64(s.entries),
 	})
 	if err != nil {
 		return err
@@ -400,7 +401,7 @@ func (s *Store) putTable(batch *pebble.Batch) error {
 }
 
 func putSeals(batch *pebble.Batch, seals ledger.Seals) error {
-	value, err := proto.Marshal(sealsToProto(seals))
+	value, err := proto.Marshal(translate.FromSeals(seals))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -43,6 +44,10 @@ type Config struct {
 	Listen string
 	// KeyFile is the file with the cluster's keys; empty if there are none.
 	KeyFile string
+	// Ehcache is the path of the ehcache.xml that was read; empty if none.
+	Ehcache string
+	// Election is the multicast group of the election, which cannot be the mirror's; the zero value if it has none.
+	Election netip.AddrPort
 	// Notices are what ehcache.xml says and cannot be honoured as it is.
 	Notices []string
 }
@@ -65,6 +70,7 @@ func ConfigFromProperties(from contract.MirrorConfig) (Config, error) {
 	c.Cluster, c.Mirror.NodeID, c.DataDir = from.Cluster, from.NodeID, from.DataDir
 	r := reader{properties: maps.Clone(from.Properties)}
 	if path := from.Properties["cachesync.ehcache"]; path != "" {
+		c.Ehcache = path
 		if err := c.readEhcache(path); err != nil {
 			r.faults = append(r.faults, err)
 		}
@@ -89,9 +95,21 @@ func ConfigFromProperties(from contract.MirrorConfig) (Config, error) {
 	read(&r, "cachesync.alone", &c.Mirror.Alone, func(s string) (cachesync.AlonePolicy, error) { return cachesync.AlonePolicy(s), nil })
 	read(&r, "cachesync.dedupe.count", &c.Mirror.Limits.DedupeCount, strconv.Atoi)
 	read(&r, "cachesync.dedupe.time", &c.Mirror.Limits.DedupeTime, duration)
+	c.Election = election(&r)
 	c.Mirror.AloneAfter = c.takeover(&r)
 	read(&r, "cachesync.alone.after", &c.Mirror.AloneAfter, duration)
 	return c, errors.Join(r.faults...)
+}
+
+// election is the multicast group of the election, as far as it can be read: what is wrong with its properties is not
+// the mirror's to say.
+func election(r *reader) netip.AddrPort {
+	if r.properties["failover.socket.mode"] == "tcp" {
+		return netip.AddrPort{}
+	}
+	group, _ := netip.ParseAddr(r.properties["failover.group"])
+	port, _ := strconv.ParseUint(r.properties["failover.port"], 10, 16)
+	return netip.AddrPortFrom(group, uint16(port))
 }
 
 // takeover is how long it takes until the standbys of a lost machine have elected another master, counted from the
@@ -128,7 +146,10 @@ func plain(s string) (string, error) { return s, nil }
 
 // duration reads a Go duration, or a bare number of milliseconds.
 func duration(s string) (time.Duration, error) {
-	if ms, err := strconv.ParseInt(s, 10, 32); err == nil {
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
+		if most := int64(math.MaxInt64 / time.Millisecond); ms > most || ms < -most {
+			return 0, fmt.Errorf("%d milliseconds are out of range", ms)
+		}
 		return time.Duration(ms) * time.Millisecond, nil
 	}
 	return time.ParseDuration(s)
@@ -147,6 +168,10 @@ func (c Config) Validate() error {
 	if c.Port < 1 || c.Port > 65535 {
 		fault("cachesync.port: %d: want 1 to 65535", c.Port)
 	}
+	if c.group() == c.Election {
+		fault("cachesync.group, cachesync.port: %v is the election's (failover.group, failover.port); give one of them another group or port%s",
+			c.Election, c.orEhcache())
+	}
 	if c.Store != InMemory && c.Store != OnDisk {
 		fault("cachesync.store: %q: want memory or disk", c.Store)
 	}
@@ -164,6 +189,16 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(append(faults, c.Mirror.Validate())...)
+}
+
+// group is the multicast group and port; the port is one.
+func (c Config) group() netip.AddrPort { return netip.AddrPortFrom(c.Group, uint16(c.Port)) }
+
+func (c Config) orEhcache() string {
+	if c.Ehcache == "" {
+		return ""
+	}
+	return ", with a property or in " + c.Ehcache
 }
 
 // peerConfig finds out where this node listens and what it tells the others of that.
@@ -203,7 +238,7 @@ func (c Config) peerConfig(boot string) (peer.Config, error) {
 func (c Config) ownAddress() (string, error) {
 	if c.Interface == "" {
 		// Connecting a UDP socket sends nothing.
-		conn, err := net.Dial("udp4", netip.AddrPortFrom(c.Group, uint16(c.Port)).String())
+		conn, err := net.Dial("udp4", c.group().String())
 		if err != nil {
 			return "", fmt.Errorf("find this node's address for group %v: %w: name an interface in cachesync.interface or an address in cachesync.listen", c.Group, err)
 		}

@@ -130,6 +130,21 @@ func TestPropertiesWinOverEhcache(t *testing.T) {
 	if c.Port != 9999 || c.Group != netip.MustParseAddr("230.0.0.2") || c.TTL != 3 {
 		t.Errorf("got %+v", c)
 	}
+	if c.Ehcache != path || c.Validate() != nil {
+		t.Errorf("file %q, %v", c.Ehcache, c.Validate())
+	}
+	// The election's group cannot be the mirror's, and only here it is known what the file says.
+	from.Properties["failover.group"], from.Properties["failover.port"] = "230.0.0.2", "9999"
+	if c, err = ConfigFromProperties(from); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "230.0.0.2:9999 is the election's") || !strings.Contains(err.Error(), path) {
+		t.Errorf("one group for both: %v", err)
+	}
+	from.Properties["failover.socket.mode"] = "tcp"
+	if c, err = ConfigFromProperties(from); err != nil || c.Validate() != nil {
+		t.Errorf("an election by TCP has no group: %v, %v", err, c.Validate())
+	}
 	from.Properties["cachesync.ehcache"] += ".missing"
 	if _, err := ConfigFromProperties(from); err == nil || !strings.Contains(err.Error(), "cachesync.ehcache") {
 		t.Errorf("a missing file: %v", err)

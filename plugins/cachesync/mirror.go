@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/understudy-ha/understudy/cachesync"
 	"github.com/understudy-ha/understudy/cachesync/ledger"
 	"github.com/understudy-ha/understudy/cachesync/peer"
 	"github.com/understudy-ha/understudy/cachesync/store"
+	"github.com/understudy-ha/understudy/failover"
 	"github.com/understudy-ha/understudy/plugins/contract"
 )
 
@@ -32,7 +34,10 @@ type mirror struct {
 
 // running is what Configure has started.
 type running struct {
-	nodeID     string
+	nodeID string
+	// group is the multicast address and port by which the peers are found, ehcache the file that was read.
+	group, ehcache string
+
 	hub        *peer.Hub
 	replicator *cachesync.Replicator
 	store      *store.Store // nil in memory
@@ -94,8 +99,18 @@ func openStore(config Config, log *slog.Logger) (*store.Store, error) {
 	return nil, nil
 }
 
+// wallOfBoot is a clock that goes on while the machine is suspended, so that a standby knows how long it has not heard.
+func wallOfBoot() func() time.Time {
+	clock := failover.SystemClock()
+	return func() time.Time { return time.Unix(0, 0).Add(clock()) }
+}
+
 // start opens everything first, and then sets it going.
 func start(config Config, log *slog.Logger) (_ *running, err error) {
+	if config.Ehcache != "" {
+		log.Info("mirror: the defaults are those of ehcache.xml", "path", config.Ehcache, "group", config.group().String(),
+			"mode", string(config.Mirror.Mode))
+	}
 	for _, notice := range config.Notices {
 		log.Warn("mirror: " + notice)
 	}
@@ -103,8 +118,13 @@ func start(config Config, log *slog.Logger) (_ *running, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &running{nodeID: config.Mirror.NodeID, replicatorEnded: make(chan error, 1), hubEnded: make(chan error, 1)}
-	parts := cachesync.Parts{Log: log}
+	now := wallOfBoot()
+	peerConfig.Now = now
+	r := &running{
+		nodeID: config.Mirror.NodeID, group: config.group().String(), ehcache: config.Ehcache,
+		replicatorEnded: make(chan error, 1), hubEnded: make(chan error, 1),
+	}
+	parts := cachesync.Parts{Log: log, Now: now}
 	if r.store, err = openStore(config, log); err != nil {
 		return nil, err
 	}
@@ -233,6 +253,7 @@ func (m *mirror) Status(context.Context) (contract.MirrorStatus, error) {
 		NodeID: r.nodeID, Address: r.hub.Address(), State: mirrorStateTo(s.State), MasterID: s.Master,
 		Entries: uint64(s.Entries), Bytes: uint64(s.Bytes), DedupeIDs: uint64(s.DedupeIDs), Dropped: r.hub.Dropped(),
 		InSyncSet: s.Record.Members, Store: s.Store, Fault: s.Fault,
+		Group: r.group, Ehcache: r.ehcache,
 	}
 	standbys := make(map[string]cachesync.PeerStatus, len(s.Peers))
 	for _, p := range s.Peers {

@@ -232,6 +232,20 @@ func TestFaultsNameTheirKeys(t *testing.T) {
 	}
 }
 
+// A bare number is milliseconds, as many as the host lets through.
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{"1500": 1500 * time.Millisecond, "-1": -time.Millisecond, "2592000000": 720 * time.Hour, "3m": 3 * time.Minute} {
+		if d, err := duration(text); err != nil || d != want {
+			t.Errorf("%s: %v, %v", text, d, err)
+		}
+	}
+	for _, text := range []string{"", "soon", "9223372036854775807", "-9223372036854775808"} {
+		if d, err := duration(text); err == nil {
+			t.Errorf("%q: %v", text, d)
+		}
+	}
+}
+
 func TestProperties(t *testing.T) {
 	c, err := ConfigFromProperties(contract.MirrorConfig{NodeID: "n", Cluster: "c", Properties: map[string]string{
 		"cachesync.group": "239.1.2.3", "cachesync.port": "5000", "failover.interface": "eth9", "cachesync.ttl": "3",
@@ -285,7 +299,7 @@ func TestDiskSurvivesTheProcess(t *testing.T) {
 		}
 	}
 	status, err := m.Status(t.Context())
-	if err != nil || !strings.HasPrefix(status.Store, dir) || status.Fault != "" || !slices.Equal(status.InSyncSet, []string{"one"}) {
+	if err != nil || !strings.HasPrefix(status.Store, dir) || status.Fault != "" || !strings.HasSuffix(status.Group, ":"+properties["cachesync.port"]) || !slices.Equal(status.InSyncSet, []string{"one"}) {
 		t.Errorf("status %+v, %v", status, err)
 	}
 	if err := m.Shutdown(t.Context()); err != nil {
@@ -328,6 +342,11 @@ func TestAddresses(t *testing.T) {
 		p, err := config.peerConfig("boot")
 		if err != nil || p.Listen != want[0] || p.Advertise != want[1] {
 			t.Errorf("listen %q: %q, told as %q, %v", listen, p.Listen, p.Advertise, err)
+		}
+	}
+	for _, spec := range []string{properties["cachesync.interface"], "127.0.0.1", "127.0.0.0/8"} {
+		if own, err := (Config{Interface: spec}).ownAddress(); own != "127.0.0.1" || err != nil {
+			t.Errorf("%s means %q, %v", spec, own, err)
 		}
 	}
 	if _, err := (Config{Interface: "no such interface"}).ownAddress(); err == nil || !strings.Contains(err.Error(), "cachesync.interface") {

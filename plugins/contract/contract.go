@@ -138,6 +138,8 @@ type HostReport struct {
 	MirrorInSync bool
 	// Liveness is where the host's life can be watched; zero if nowhere.
 	Liveness Liveness
+	// Later is a later term than that of this node, which its mirror has heard of; zero if none.
+	Later Term
 }
 
 // Liveness is a TCP listener that the host's process owns for as long as it may be working; see
@@ -386,6 +388,9 @@ type MirrorStatus struct {
 	InSyncSet []string
 	// Store is where the table is kept, empty for memory; Fault is why nothing can be written there.
 	Store, Fault string
+	// Group is the multicast address:port by which it finds its peers, Ehcache the ehcache.xml that it has read, empty if
+	// none.
+	Group, Ehcache string
 }
 
 // MirrorPeer is another node, as the mirror sees it.

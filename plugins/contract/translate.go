@@ -138,7 +138,7 @@ func toHostReport(r HostReport) *failoverv1.SessionRequest {
 	return &failoverv1.SessionRequest{
 		ClockNanos: int64(r.Clock), GateOpen: r.GateOpen, Term: toTerm(r.Term), AtRest: r.AtRest,
 		CanLead: r.CanLead, Reason: r.Reason, Mirror: toPosition(r.Mirror), MirrorInSync: r.MirrorInSync,
-		Liveness: toLiveness(r.Liveness),
+		Liveness: toLiveness(r.Liveness), LaterTerm: toTerm(r.Later),
 	}
 }
 
@@ -147,7 +147,7 @@ func fromHostReport(r *failoverv1.SessionRequest) HostReport {
 		Clock: time.Duration(r.GetClockNanos()), GateOpen: r.GetGateOpen(), Term: fromTerm(r.GetTerm()),
 		AtRest: r.GetAtRest(), CanLead: r.GetCanLead(), Reason: r.GetReason(),
 		Mirror: fromPosition(r.GetMirror()), MirrorInSync: r.GetMirrorInSync(),
-		Liveness: fromLiveness(r.GetLiveness()),
+		Liveness: fromLiveness(r.GetLiveness()), Later: fromTerm(r.GetLaterTerm()),
 	}
 }
 
@@ -237,6 +237,7 @@ func toMirrorStatus(s MirrorStatus) *cachesyncv1.StatusResponse {
 		NodeId: s.NodeID, Address: s.Address, State: toMirrorState(s.State), Entries: s.Entries,
 		Bytes: s.Bytes, DedupeIds: s.DedupeIDs, MasterId: s.MasterID, Dropped: s.Dropped,
 		InSyncSet: s.InSyncSet, Store: s.Store, Fault: s.Fault,
+		Group: s.Group, Ehcache: s.Ehcache,
 	}
 	for _, p := range s.Peers {
 		out.Peers = append(out.Peers, &cachesyncv1.PeerStatus{
@@ -252,6 +253,7 @@ func fromMirrorStatus(s *cachesyncv1.StatusResponse) MirrorStatus {
 		NodeID: s.GetNodeId(), Address: s.GetAddress(), State: fromMirrorState(s.GetState()),
 		Entries: s.GetEntries(), Bytes: s.GetBytes(), DedupeIDs: s.GetDedupeIds(), MasterID: s.GetMasterId(),
 		Dropped: s.GetDropped(), InSyncSet: s.GetInSyncSet(), Store: s.GetStore(), Fault: s.GetFault(),
+		Group: s.GetGroup(), Ehcache: s.GetEhcache(),
 	}
 	for _, p := range s.GetPeers() {
 		out.Peers = append(out.Peers, MirrorPeer{

@@ -1,5 +1,6 @@
 // Command failover is the plugin that elects the master: it takes part in the election over multicast or TCP, holds
-// the adapter's start until this node is promoted, and tells the host whenever the role changes.
+// the adapter's start until this node is promoted, and tells the host whenever the role changes. With
+// failover.wire=interlok the election is that of an Interlok cluster.
 package main
 
 import (

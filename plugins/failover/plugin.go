@@ -3,20 +3,17 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/understudy-ha/understudy/failover"
 	"github.com/understudy-ha/understudy/plugins/contract"
-	"github.com/understudy-ha/understudy/plugins/contract/keyring"
 	"github.com/understudy-ha/understudy/profiler"
 )
 
-// plugin makes a failover.Node an agent: it starts with Premain and ends with Shutdown.
+// plugin makes a node of an election an agent: it starts with Premain and ends with Shutdown.
 type plugin struct {
 	log   *slog.Logger
 	open  opener
@@ -25,7 +22,7 @@ type plugin struct {
 	die func()
 
 	mu      sync.Mutex // guards the fields up to the blank line
-	node    *failover.Node
+	node    electionNode
 	cfg     failover.Config
 	words   string
 	end     func() error       // stops the node and waits
@@ -77,45 +74,29 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 		properties[key] = value
 	}
 	properties["node.id"], properties["cluster.name"] = premain.NodeID, premain.Cluster
-	cfg, err := failover.ConfigFromProperties(properties)
-	if err != nil {
-		return err
-	}
-	cfg.AdapterDigest = premain.AdapterDigest
-	if path := strings.TrimSpace(premain.Properties["failover.key.file"]); path != "" {
-		ring, err := keyring.Load(path)
-		if err != nil {
-			return fmt.Errorf("failover.key.file: %w", err)
-		}
-		cfg.Keys = ring.Derive("datagram")
-	}
 	store, err := failover.OpenFileStore(filepath.Join(premain.DataDir, "failover"))
 	if err != nil {
 		return err
 	}
-	transport, words, err := p.open(cfg, p.log)
+	m, err := p.prepare(properties, premain, store)
 	if err != nil {
 		return err
 	}
-	p.log.Info("Datagrams go this way", "transport", words)
-	node, err := failover.NewNode(cfg, transport, store, p.log, p.clock, nil)
-	if err != nil {
-		return errors.Join(err, transport.Close())
-	}
+	p.log.Info("Datagrams go this way", "transport", m.words)
 	// The node outlives the call that starts it.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() {
-		err := node.Run(life)
+		err := m.node.Run(life)
 		if err != nil {
 			p.log.Error("the election has ended on this node: this plugin ends, to be started anew", "error", err)
 		}
-		ended <- errors.Join(err, transport.Close())
+		ended <- errors.Join(err, m.transport.Close())
 		if err != nil && p.die != nil {
 			p.die()
 		}
 	}()
-	p.node, p.words, p.cfg = node, words, cfg
+	p.node, p.words, p.cfg = m.node, m.words, m.cfg
 	p.end = sync.OnceValue(func() error {
 		cancel()
 		return <-ended
@@ -124,7 +105,7 @@ func (p *plugin) startLocked(ctx context.Context, premain contract.Premain) erro
 }
 
 // running returns the node once Premain has started it.
-func (p *plugin) running() (*failover.Node, error) {
+func (p *plugin) running() (electionNode, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.node == nil {

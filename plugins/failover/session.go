@@ -65,7 +65,7 @@ func (p *plugin) replaceSession(release context.CancelFunc) int {
 
 // sessionEnded stops vouching for the host if it has not come back already. The lock is held until that is done, so
 // that a new session's first report cannot come before it.
-func (p *plugin) sessionEnded(ctx context.Context, node *failover.Node, session int) {
+func (p *plugin) sessionEnded(ctx context.Context, node electionNode, session int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.session == session {
@@ -169,7 +169,7 @@ func toHost(r contract.HostReport) election.Host {
 	return election.Host{
 		CanLead: r.CanLead, Reason: r.Reason, GateOpen: r.GateOpen, AtRest: r.AtRest,
 		Mirror: election.Position{Term: election.Term(r.Mirror.Term), Index: r.Mirror.Index},
-		InSync: r.MirrorInSync, Liveness: election.Liveness(r.Liveness),
+		InSync: r.MirrorInSync, Liveness: election.Liveness(r.Liveness), Later: election.Term(r.Later),
 	}
 }
 

@@ -2,13 +2,14 @@ package document
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/understudy-ha/understudy/bootstrap/adapter"
 )
 
 // Fields reads the options of one component strictly: what it does not know is a fault, and all faults are
@@ -173,34 +174,12 @@ func (f *Fields) Size(key string, fallback int64) int64 {
 	if !found {
 		return fallback
 	}
-	value, ok := parseSize(text)
+	value, ok := adapter.ParseSize(text)
 	if !ok {
 		f.fault(line, "%s: %q: want a size in bytes above 0, say 4096, 10kB or 64MiB", key, text)
 		return fallback
 	}
 	return value
-}
-
-func parseSize(text string) (int64, bool) {
-	units := []struct {
-		suffix string
-		factor int64
-	}{
-		{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
-		{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1},
-	}
-	factor := int64(1)
-	for _, unit := range units {
-		if number, found := strings.CutSuffix(text, unit.suffix); found {
-			text, factor = strings.TrimSpace(number), unit.factor
-			break
-		}
-	}
-	value, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || value <= 0 || value > math.MaxInt64/factor {
-		return 0, false
-	}
-	return value * factor, true
 }
 
 // Faults returns everything that was wrong, options that nobody asked for included.

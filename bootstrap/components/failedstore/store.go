@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 	"github.com/understudy-ha/understudy/bootstrap/components/filename"
 	mirrorv1 "github.com/understudy-ha/understudy/proto/gen/understudy/mirror/v1"
 )
@@ -255,7 +255,7 @@ func (s *Store) writeNew(name string, content []file) error {
 		err = s.write(filepath.Join(temporary, c.name), c.content)
 	}
 	if err == nil {
-		err = syncFolder(temporary)
+		err = durable.SyncFolder(temporary)
 	}
 	path := filepath.Join(s.dir, name)
 	if err == nil {
@@ -264,7 +264,7 @@ func (s *Store) writeNew(name string, content []file) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(temporary))
 	}
-	if err := syncFolder(s.dir); err != nil {
+	if err := durable.SyncFolder(s.dir); err != nil {
 		// It may not survive, so it must not count as kept.
 		return errors.Join(err, os.RemoveAll(path))
 	}
@@ -290,7 +290,7 @@ func (s *Store) updateLocked(name string, f adapter.Failed) error {
 			return fmt.Errorf("failed-message store: message %s: %w", f.MessageID, err)
 		}
 	}
-	if err := syncFolder(dir); err != nil {
+	if err := durable.SyncFolder(dir); err != nil {
 		return fmt.Errorf("failed-message store: message %s: %w", f.MessageID, err)
 	}
 	s.noteLocked(name, sizeOf(dir))
@@ -434,20 +434,8 @@ func (s *Store) Remove(_ context.Context, id string) error {
 		return fmt.Errorf("failed-message store: remove message %s: %w", id, err)
 	}
 	s.forgetLocked(name)
-	if err := errors.Join(syncFolder(s.dir), os.RemoveAll(temporary)); err != nil {
+	if err := errors.Join(durable.SyncFolder(s.dir), os.RemoveAll(temporary)); err != nil {
 		return fmt.Errorf("failed-message store: remove message %s: %w", id, err)
 	}
 	return nil
-}
-
-// syncFolder makes the names in a folder survive a power cut, where the system can do that.
-func syncFolder(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 )
 
 // appendTo writes to the end of a file. What could not be written whole is taken back, as long as this process lives.
@@ -117,7 +119,7 @@ func (p *Producer) makeFolder(dir string) error {
 		}
 	}
 	if p.config.Sync {
-		return syncFolder(parent)
+		return durable.SyncFolder(parent)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 )
 
 const (
@@ -155,7 +156,7 @@ func (f *fence) raise(mine term) (string, error) {
 		}
 	}
 	if f.sync {
-		if err := errors.Join(syncFolder(f.root), syncFolder(f.folder)); err != nil {
+		if err := errors.Join(durable.SyncFolder(f.root), durable.SyncFolder(f.folder)); err != nil {
 			return "", fmt.Errorf("staging folder: %w", err)
 		}
 	}

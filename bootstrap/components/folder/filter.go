@@ -4,6 +4,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -49,14 +50,7 @@ func readPatterns(fields *document.Fields, key string) []Pattern {
 }
 
 func (f Filter) byPath() bool {
-	for _, patterns := range [][]Pattern{f.Include, f.Exclude} {
-		for _, p := range patterns {
-			if p.path {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(slices.Concat(f.Include, f.Exclude), func(p Pattern) bool { return p.path })
 }
 
 // matches takes a path below the folder, without .wip.
@@ -66,12 +60,7 @@ func (f Filter) matches(name string) bool {
 }
 
 func anyMatches(patterns []Pattern, name string) bool {
-	for _, p := range patterns {
-		if p.matches(name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(patterns, func(p Pattern) bool { return p.matches(name) })
 }
 
 func (p Pattern) matches(name string) bool {

@@ -40,18 +40,6 @@ func absolute(base, path string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// syncFolder makes renames in a folder survive a power cut.
-func syncFolder(dir string) error {
-	if !foldersSync {
-		return nil
-	}
-	file, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
-}
-
 // renameLinking is renameNew where the system has no such call. A hard link fails if the new name is taken;
 // where there are no links either, the look and the rename are two steps, and somebody may come in between.
 func renameLinking(from, to string) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 	"github.com/understudy-ha/understudy/bootstrap/components/message"
 )
 
@@ -199,7 +200,7 @@ func (p *Producer) syncFolder(path string) error {
 	if !p.config.Sync {
 		return nil
 	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("%s was written, but may not survive a power cut: %w", path, err)
 	}
 	return nil

@@ -9,8 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const foldersSync = true
-
 func writable(dir string) error { return unix.Access(dir, unix.R_OK|unix.W_OK|unix.X_OK) }
 
 // look describes a file, without following a symbolic link.

@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// Windows has no way to make a folder durable.
-const foldersSync = false
-
 func writable(string) error { return nil }
 
 // look describes a file, without following a symbolic link.

@@ -14,6 +14,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/understudy-ha/understudy/bootstrap/adapter"
+	"github.com/understudy-ha/understudy/bootstrap/components/durable"
 	"github.com/understudy-ha/understudy/bootstrap/components/message"
 )
 
@@ -201,13 +202,9 @@ func (c *Consumer) noteDone(t *ticks, due time.Time) error {
 	if !c.config.Once || c.config.StateFile == "" {
 		return nil
 	}
-	temporary := c.config.StateFile + ".new"
-	err := os.MkdirAll(filepath.Dir(temporary), 0o700)
+	err := os.MkdirAll(filepath.Dir(c.config.StateFile), 0o700)
 	if err == nil {
-		err = os.WriteFile(temporary, []byte(due.UTC().Format(time.RFC3339)+"\n"), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(temporary, c.config.StateFile)
+		err = durable.WriteFile(c.config.StateFile, []byte(due.UTC().Format(time.RFC3339)+"\n"))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: remember the last tick: %w", c.config.Path, err)

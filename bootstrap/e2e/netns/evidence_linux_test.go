@@ -62,9 +62,7 @@ func TestForgedReset(t *testing.T) {
 	s := newStage(t)
 	master := s.settled()
 	port := s.watched(master)
-	journals := s.Journals()
-	s.feed("before", 100)
-	s.flowing(journals)
+	s.busy(100)
 	before := s.promotions()
 	s.net.reset(master.ID, port)
 	// The connections are idle: the next packet is a keep-alive, fifteen seconds after the last.

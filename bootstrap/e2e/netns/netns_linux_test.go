@@ -191,9 +191,11 @@ func (s *stage) leads(nodes []*cluster.Node) *cluster.Node {
 	return leader
 }
 
-// flowing waits until files that were fed are coming out, so that a fault meets a cluster at work.
-func (s *stage) flowing(journals *cluster.Journals) {
+// busy feeds so many files and waits until some of them have come out, so that a fault meets a cluster at work.
+func (s *stage) busy(files int) {
 	s.t.Helper()
+	journals := s.Journals()
+	s.feed("before", files)
 	s.eventually("files come out", func() error {
 		writes, err := journals.Next()
 		if err == nil && len(writes) == 0 {
@@ -239,13 +241,19 @@ func (s *stage) promotions() map[string]int {
 	return count
 }
 
+func (s *stage) pids() map[string]int {
+	pids := map[string]int{}
+	for _, node := range s.Nodes {
+		pids[node.ID] = node.PID()
+	}
+	return pids
+}
+
 // TestHostLost: a host that is gone at once, cable and processes, costs nothing.
 func TestHostLost(t *testing.T) {
 	s := newStage(t)
 	master := s.settled()
-	journals := s.Journals()
-	s.feed("before", 300)
-	s.flowing(journals)
+	s.busy(300)
 	s.net.cut(master.ID)
 	master.Kill()
 	s.leads(s.others(master))
@@ -264,9 +272,7 @@ func TestHostLost(t *testing.T) {
 func TestMasterKilled(t *testing.T) {
 	s := newStage(t)
 	master := s.settled()
-	journals := s.Journals()
-	s.feed("before", 300)
-	s.flowing(journals)
+	s.busy(300)
 	master.Kill()
 	s.leads(s.others(master))
 	s.feed("after", 50)
@@ -278,9 +284,7 @@ func TestMasterKilled(t *testing.T) {
 func TestPartition(t *testing.T) {
 	s := newStage(t)
 	old := s.settled()
-	journals := s.Journals()
-	s.feed("before", 300)
-	s.flowing(journals)
+	s.busy(300)
 	s.net.cut(old.ID)
 	s.feed("during", 300)
 	next := s.leads(s.others(old))
@@ -291,11 +295,7 @@ func TestPartition(t *testing.T) {
 	if !cluster.Leads(status) {
 		t.Errorf("%s should go on without a quorum, it says: %s, %s", old.ID, status.GetRole(), status.GetReason())
 	}
-	promotions := s.promotions()
-	pids := map[string]int{}
-	for _, node := range s.Nodes {
-		pids[node.ID] = node.PID()
-	}
+	promotions, pids := s.promotions(), s.pids()
 
 	s.net.mend(old.ID)
 	winner := s.settled()
@@ -320,9 +320,7 @@ func TestStandbyCut(t *testing.T) {
 	s := newStage(t)
 	master := s.settled()
 	lone := s.others(master)[0]
-	journals := s.Journals()
-	s.feed("before", 300)
-	s.flowing(journals)
+	s.busy(300)
 	s.net.cut(lone.ID)
 	s.leads([]*cluster.Node{lone})
 	s.feed("during", 100)
@@ -336,9 +334,7 @@ func TestStandbyCut(t *testing.T) {
 func TestLinkDown(t *testing.T) {
 	s := newStage(t)
 	master := s.settled()
-	journals := s.Journals()
-	s.feed("before", 300)
-	s.flowing(journals)
+	s.busy(300)
 	s.net.plug(master.ID, "down")
 	s.leads(s.others(master))
 	s.feed("during", 100)

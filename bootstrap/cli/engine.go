@@ -179,7 +179,7 @@ func (r *runner) Reload(ctx context.Context, request *controlv1.ReloadRequest) (
 		return reloadProto(change, cfg, nil), fresh.Close(ctx)
 	}
 	// What has begun goes on when the caller has gone.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.reloadTimeout(w))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTimeout(len(w.Status().Workflows), r.setup.cfg.StopTimeout))
 	defer cancel()
 	change, faults, err := w.changeOver(ctx, cfg, fresh, r.node.Load().Guard)
 	if err != nil {
@@ -194,9 +194,9 @@ func (r *runner) Reload(ctx context.Context, request *controlv1.ReloadRequest) (
 	return reloadProto(change, cfg, faults), nil
 }
 
-// reloadTimeout is what all workflows together may take to be stopped.
-func (r *runner) reloadTimeout(w *workload) time.Duration {
-	return time.Duration(1+len(w.Status().Workflows)) * r.setup.cfg.StopTimeout
+// reloadTimeout is what all workflows together may take to be stopped, and what is new to be started.
+func reloadTimeout(workflows int, stop time.Duration) time.Duration {
+	return time.Duration(1+workflows) * stop
 }
 
 func (r *runner) readAdapter(ctx context.Context, file string) (*adapter.Config, *components.Factory, error) {

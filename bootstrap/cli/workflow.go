@@ -38,14 +38,11 @@ func newWorkflowListCommand(dataDir func() (string, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "the workflows and how they are", Args: argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			s, err := askStatus(cmd.Context(), dataDir)
 			if err != nil {
 				return err
 			}
-			return showWorkflows(cmd.OutOrStdout(), output, s.Workflows)
+			return show(cmd.OutOrStdout(), output, &controlv1.ControlWorkflowsResponse{Workflows: s.Workflows}, printControlled)
 		},
 	}
 	output.add(cmd)
@@ -57,9 +54,6 @@ func newWorkflowMetricsCommand(dataDir func() (string, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "metrics [ID]", Short: "messages per slice of time, of workflows that keep them (metrics: in the adapter file)", Args: argsAtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			s, err := askStatus(cmd.Context(), dataDir)
 			if err != nil {
 				return err
@@ -70,23 +64,20 @@ func newWorkflowMetricsCommand(dataDir func() (string, error)) *cobra.Command {
 					answer.Workflows = append(answer.Workflows, w)
 				}
 			}
-			switch {
-			case len(args) > 0 && len(answer.Workflows) == 0:
+			if len(args) > 0 && len(answer.Workflows) == 0 {
 				return fmt.Errorf("no such workflow: %q", args[0])
-			case output.json():
-				return writeJSON(cmd.OutOrStdout(), answer)
 			}
-			return printSlices(cmd.OutOrStdout(), answer.Workflows)
+			return show(cmd.OutOrStdout(), output, answer, printSlices)
 		},
 	}
 	output.add(cmd)
 	return cmd
 }
 
-func printSlices(w io.Writer, workflows []*controlv1.WorkflowStatus) error {
+func printSlices(w io.Writer, r *controlv1.ControlWorkflowsResponse) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "WORKFLOW\tSINCE\tMESSAGES\tFAILED\tBYTES\tAVERAGE\tLONGEST")
-	for _, f := range workflows {
+	for _, f := range r.Workflows {
 		for _, s := range f.Slices {
 			fmt.Fprintf(t, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", f.Id, since(s.StartUnixNano), s.Messages, s.Failed, s.Bytes,
 				fine(s.TotalNanos/int64(max(1, s.Messages))), fine(s.LongestNanos))
@@ -95,35 +86,26 @@ func printSlices(w io.Writer, workflows []*controlv1.WorkflowStatus) error {
 	return t.Flush()
 }
 
-func showWorkflows(w io.Writer, output outputFlag, workflows []*controlv1.WorkflowStatus) error {
-	if output.json() {
-		return writeJSON(w, &controlv1.ControlWorkflowsResponse{Workflows: workflows})
-	}
-	if len(workflows) == 0 {
+func printControlled(w io.Writer, r *controlv1.ControlWorkflowsResponse) error {
+	if len(r.Workflows) == 0 {
 		_, err := fmt.Fprintln(w, "there are no workflows")
 		return err
 	}
-	printWorkflows(w, workflows)
+	printWorkflows(w, r.Workflows)
 	return nil
 }
 
 func controlCommand(dataDir func() (string, error), stop bool, cmd *cobra.Command) *cobra.Command {
 	var output outputFlag
-	var timeout time.Duration
+	var timeout timeoutFlag
 	cmd.Args = argsExactly(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := output.check(); err != nil {
-			return err
-		}
-		if timeout < 0 {
-			return usageError{fmt.Errorf("--timeout %s: want a time such as 30s", timeout)}
-		}
 		// How long the node itself may take is known there only.
 		node, err := askStatus(cmd.Context(), dataDir)
 		if err != nil {
 			return err
 		}
-		wait := max(timeout, time.Duration(node.StopTimeoutNanos)) + handoverPatience
+		wait := max(time.Duration(timeout), time.Duration(node.StopTimeoutNanos)) + drainPatience
 		done, err := ask(cmd.Context(), dataDir, wait,
 			func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.ControlWorkflowsResponse, error) {
 				return c.ControlWorkflows(ctx, &controlv1.ControlWorkflowsRequest{Id: args[0], Stop: stop, TimeoutNanos: int64(timeout)})
@@ -131,9 +113,9 @@ func controlCommand(dataDir func() (string, error), stop bool, cmd *cobra.Comman
 		if err != nil {
 			return err
 		}
-		return showWorkflows(cmd.OutOrStdout(), output, done.Workflows)
+		return show(cmd.OutOrStdout(), output, done, printControlled)
 	}
 	output.add(cmd)
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long it may take; default stop.timeout")
+	timeout.add(cmd, 0, "how long it may take; default stop.timeout")
 	return cmd
 }

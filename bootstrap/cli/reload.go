@@ -24,14 +24,11 @@ func newReloadCommand(dataDir func() (string, error)) *cobra.Command {
 			"master works by the old file. The adapter's id, and everything in bootstrap.properties, needs a restart.",
 		Args: argsExactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := output.check(); err != nil {
-				return err
-			}
 			node, err := askStatus(cmd.Context(), dataDir)
 			if err != nil {
 				return err
 			}
-			wait := time.Duration(max(1, len(node.Workflows)))*time.Duration(node.StopTimeoutNanos) + handoverPatience
+			wait := reloadTimeout(len(node.Workflows), time.Duration(node.StopTimeoutNanos)) + drainPatience
 			done, err := ask(cmd.Context(), dataDir, wait,
 				func(ctx context.Context, c controlv1.ControlServiceClient) (*controlv1.ReloadResponse, error) {
 					return c.Reload(ctx, &controlv1.ReloadRequest{DryRun: dryRun})
@@ -39,11 +36,9 @@ func newReloadCommand(dataDir func() (string, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output.json() {
-				err = writeJSON(cmd.OutOrStdout(), done)
-			} else {
-				err = printReload(cmd.OutOrStdout(), done, dryRun)
-			}
+			err = show(cmd.OutOrStdout(), output, done, func(w io.Writer, r *controlv1.ReloadResponse) error {
+				return printReload(w, r, dryRun)
+			})
 			if err == nil && len(done.Faults) > 0 {
 				err = errors.New(strings.Join(done.Faults, "\n"))
 			}
